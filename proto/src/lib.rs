@@ -1,0 +1,20 @@
+//! Generated types of `netml/v1/sensor.proto`, the protocol between sensor and collector.
+//!
+//! The `.proto` file is the documentation; nothing here is written by hand but the limits that
+//! both sides check.
+
+/// Version 1 of the protocol.
+#[expect(missing_docs, reason = "generated; documented in the .proto file")]
+#[expect(clippy::all, reason = "generated")]
+pub mod v1 {
+    tonic::include_proto!("netml.v1");
+}
+
+/// Largest encoded [`v1::Batch`] either side accepts, in bytes; a larger one is refused and counted.
+pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Most records in one [`v1::Batch`].
+pub const BATCH_RECORDS_MAX: usize = 1_000;
+
+/// Protocol version in [`v1::Hello`].
+pub const PROTOCOL_VERSION: u32 = 1;
