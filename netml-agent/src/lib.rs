@@ -1,1 +1,19 @@
-//! Placeholder.
+//! The sensor: packet records in, flows with verdicts out.
+//!
+//! Data flows one way: [`probe`] or [`capture_file`] give packet records; [`engine`] puts them into
+//! [`flow`]s, computes features at the evaluation points, asks the [`model`] and gives flows and
+//! packets with verdicts to a sink; [`export`] carries those to the collector. [`train`] makes the
+//! model out of the very same features. `flow`, `model` and `engine` hold no socket, file, clock
+//! or thread.
+
+pub mod capture_file;
+pub mod commands;
+pub mod diagnose;
+pub mod engine;
+pub mod export;
+pub mod flow;
+pub mod model;
+pub mod probe;
+#[cfg(feature = "train")]
+pub mod train;
+pub mod verdict;

@@ -1,0 +1,1 @@
+//! Traceroute and latency probes, run on the sensor.

@@ -1,0 +1,1 @@
+//! Batches of records to the collector, acknowledged.

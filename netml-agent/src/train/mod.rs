@@ -1,0 +1,1 @@
+//! Captures and labels to feature tables, feature tables to models, models to reports.

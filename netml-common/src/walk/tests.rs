@@ -1,0 +1,210 @@
+//! Hand-made frames, one behaviour each, and any bytes at all.
+
+extern crate std;
+
+use super::*;
+use proptest::prelude::*;
+use std::vec::Vec;
+
+const UDP_DATAGRAM: [u8; 12] = [0x04, 0xd2, 0x00, 0x35, 0, 12, 0, 0, 1, 2, 3, 4];
+
+fn eth(ethertype: u16, rest: &[u8]) -> Vec<u8> {
+    let mut frame = std::vec![0; 12];
+    frame.extend(ethertype.to_be_bytes());
+    frame.extend(rest);
+    frame
+}
+
+fn ip4(protocol: u8, options: &[u8], fragment: u16, payload: &[u8]) -> Vec<u8> {
+    let header = 20 + options.len();
+    let mut p = std::vec![0x40 | (header / 4) as u8, 0];
+    p.extend(((header + payload.len()) as u16).to_be_bytes());
+    p.extend([0, 0]);
+    p.extend(fragment.to_be_bytes());
+    p.extend([64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    p.extend(options);
+    p.extend(payload);
+    p
+}
+
+fn ip6(next: u8, rest: &[u8]) -> Vec<u8> {
+    let mut p = std::vec![0x60, 0, 0, 0];
+    p.extend((rest.len() as u16).to_be_bytes());
+    p.extend([next, 64]);
+    p.extend([0xfd; 16]);
+    p.extend([0xfe; 16]);
+    p.extend(rest);
+    p
+}
+
+fn walk_eth(frame: &[u8]) -> Result<Walked, LossReason> {
+    walk(frame, frame.len() as u32, Link::Ethernet)
+}
+
+#[test]
+fn udp_over_ipv4_gives_ports_and_payload() {
+    let walked = walk_eth(&eth(0x0800, &ip4(17, &[], 0, &UDP_DATAGRAM))).unwrap();
+    assert_eq!((walked.src_port, walked.dst_port), (1234, 53));
+    assert_eq!(walked.payload_bytes, 4);
+    assert_eq!(walked.header_bytes, 14 + 20 + 8);
+    assert_eq!(walked.src, mapped([10, 0, 0, 1]));
+    assert_eq!(walked.marks, 0);
+}
+
+#[test]
+fn ipv4_options_are_skipped() {
+    let walked = walk_eth(&eth(0x0800, &ip4(17, &[1; 8], 0, &UDP_DATAGRAM))).unwrap();
+    assert_eq!((walked.src_port, walked.payload_bytes), (1234, 4));
+}
+
+#[test]
+fn tcp_gives_flags_and_window_and_skips_its_options() {
+    let mut tcp = std::vec![
+        0, 80, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x60, 0x12, 0x12, 0x34, 0, 0, 0, 0
+    ];
+    tcp.extend([1, 1, 1, 1, 9]);
+    let walked = walk_eth(&eth(0x0800, &ip4(6, &[], 0, &tcp))).unwrap();
+    assert_eq!((walked.src_port, walked.dst_port), (80, 4096));
+    assert_eq!(
+        (walked.tcp_flags, walked.tcp_window, walked.payload_bytes),
+        (0x12, 0x1234, 1)
+    );
+}
+
+#[test]
+fn ethernet_padding_is_not_payload() {
+    let mut frame = eth(0x0800, &ip4(17, &[], 0, &UDP_DATAGRAM));
+    frame.resize(60, 0);
+    assert_eq!(walk_eth(&frame).unwrap().payload_bytes, 4);
+}
+
+#[test]
+fn a_zero_ip_length_takes_the_frame_length() {
+    let mut packet = ip4(17, &[], 0, &UDP_DATAGRAM);
+    packet[2..4].fill(0);
+    assert_eq!(walk_eth(&eth(0x0800, &packet)).unwrap().payload_bytes, 4);
+}
+
+#[test]
+fn fragments_are_marked_and_only_the_first_has_ports() {
+    let first = walk_eth(&eth(0x0800, &ip4(17, &[], 0x2000, &UDP_DATAGRAM))).unwrap();
+    assert_eq!((first.marks, first.src_port), (Marks::FRAGMENT_FIRST, 1234));
+    let later = walk_eth(&eth(0x0800, &ip4(17, &[], 0x2001, &UDP_DATAGRAM))).unwrap();
+    assert_eq!((later.marks, later.src_port), (Marks::FRAGMENT_LATER, 0));
+    assert_eq!(later.payload_bytes, 12);
+}
+
+#[test]
+fn two_vlan_tags_are_walked_and_a_third_is_counted() {
+    let packet = ip4(17, &[], 0, &UDP_DATAGRAM);
+    let tagged = |tags: usize| {
+        let mut rest = Vec::new();
+        for i in 1..tags {
+            rest.extend([0, 7]);
+            rest.extend(if i + 1 < tags { [0x81, 0] } else { [0x81, 0] });
+        }
+        rest.extend([0, 7, 8, 0]);
+        rest.extend(&packet);
+        eth(0x8100, &rest)
+    };
+    assert_eq!(walk_eth(&tagged(1)).unwrap().marks, Marks::VLAN);
+    assert_eq!(walk_eth(&tagged(2)).unwrap().src_port, 1234);
+    assert_eq!(walk_eth(&tagged(3)), Err(LossReason::VlanDepth));
+}
+
+#[test]
+fn ipv6_extension_chain_is_walked() {
+    let mut rest = std::vec![60, 0, 0, 0, 0, 0, 0, 0];
+    rest.extend([43, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    rest.extend([17, 0, 0, 0, 0, 0, 0, 0]);
+    rest.extend(UDP_DATAGRAM);
+    let walked = walk_eth(&eth(0x86dd, &ip6(0, &rest))).unwrap();
+    assert_eq!((walked.ip_protocol, walked.src_port), (17, 1234));
+    assert_eq!((walked.payload_bytes, walked.marks), (4, Marks::IPV6));
+}
+
+#[test]
+fn a_chain_of_eight_extensions_is_walked_and_of_nine_counted() {
+    let chain = |count: usize| {
+        let mut rest = Vec::new();
+        for i in 0..count {
+            rest.extend([if i + 1 == count { 17 } else { 60 }, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        rest.extend(UDP_DATAGRAM);
+        eth(0x86dd, &ip6(60, &rest))
+    };
+    assert_eq!(walk_eth(&chain(8)).unwrap().src_port, 1234);
+    assert_eq!(walk_eth(&chain(9)), Err(LossReason::Ipv6ExtensionDepth));
+}
+
+#[test]
+fn ipv6_later_fragment_has_no_ports() {
+    let mut rest = std::vec![60, 0, 0, 8, 0, 0, 0, 1];
+    rest.extend([17, 255, 9, 9]);
+    let walked = walk_eth(&eth(0x86dd, &ip6(44, &rest))).unwrap();
+    assert_eq!(walked.ip_protocol, 60);
+    assert_eq!(
+        (walked.src_port, walked.marks),
+        (0, Marks::IPV6 | Marks::FRAGMENT_LATER)
+    );
+}
+
+#[test]
+fn a_cut_transport_header_is_marked() {
+    let walked = walk_eth(&eth(0x0800, &ip4(6, &[], 0, &[0, 80, 0, 81, 0]))).unwrap();
+    assert_eq!((walked.marks, walked.src_port), (Marks::L4_CUT, 0));
+}
+
+#[test]
+fn what_is_no_ip_packet_has_exactly_one_reason() {
+    assert_eq!(walk_eth(&[0; 13]), Err(LossReason::TruncatedLink));
+    assert_eq!(walk_eth(&eth(0x0806, &[0; 28])), Err(LossReason::Arp));
+    assert_eq!(
+        walk_eth(&eth(0x88cc, &[0; 28])),
+        Err(LossReason::OtherEthertype)
+    );
+    assert_eq!(
+        walk_eth(&eth(0x0800, &[0x44; 28])),
+        Err(LossReason::BadIpv4Header)
+    );
+    assert_eq!(
+        walk_eth(&eth(0x86dd, &[0x50; 48])),
+        Err(LossReason::BadIpv6Header)
+    );
+    assert_eq!(
+        walk_eth(&eth(0x86dd, &ip6(0, &[17]))),
+        Err(LossReason::BadIpv6Extension)
+    );
+}
+
+#[test]
+fn raw_ip_is_told_by_its_version() {
+    let packet = ip4(17, &[], 0, &UDP_DATAGRAM);
+    assert_eq!(
+        walk(&packet[..], packet.len() as u32, Link::RawIp)
+            .unwrap()
+            .src_port,
+        1234
+    );
+    assert_eq!(
+        walk(&[0u8][..], 1, Link::RawIp),
+        Err(LossReason::OtherEthertype)
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_give_headers_inside_the_frame_or_a_reason(
+        bytes in proptest::collection::vec(any::<u8>(), 0..256),
+        ethertype in prop_oneof![Just(0x0800u16), Just(0x86dd), Just(0x8100), any::<u16>()],
+    ) {
+        let frame = eth(ethertype, &bytes);
+        if let Ok(walked) = walk_eth(&frame)
+            && walked.marks & (Marks::L4_CUT | Marks::FRAGMENT_LATER) == 0
+            && matches!(walked.ip_protocol, 17)
+        {
+            // Two port numbers were read: they lie in the frame.
+            prop_assert!(walked.header_bytes as usize <= frame.len() + 4);
+        }
+    }
+}
