@@ -1,7 +1,28 @@
 //! The forest that serves: file format with checks, batch evaluation, explanation.
+//!
+//! Bytes become a [`Model`] in [`Model::from_bytes`] only; past it every index is in range, so that
+//! judging cannot fail. Data in: rows of [`FEATURES`] finite numbers. Data out: a score, its
+//! calibrated probability, the most probable attack class. Nothing here learns: the trainer fills
+//! a [`ModelParts`], and a sensor needs no machine-learning crate.
 
-use crate::flow::FEATURES;
+mod forest;
+mod format;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::path::Path;
+
+use crate::flow::{FEATURES, schema};
 use crate::verdict::Verdict;
+
+pub use forest::{Forest, Node, SHARE_ONE, Tree};
+pub use format::{FORMAT_VERSION, MODEL_BYTES_MAX, ModelError, encode};
+
+/// Rows that are walked through a tree together: their memory waits overlap.
+pub const LANES: usize = 16;
+
+/// The model compiled into this build.
+static EMBEDDED: &[u8] = include_bytes!("../../model/netml.model");
 
 /// Judgement of one row.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -10,56 +31,200 @@ pub struct Judgement {
     pub score: f32,
     /// Calibrated probability of attack, 0 to 1.
     pub probability: f32,
-    /// Most probable attack class (never 0, which is normal).
+    /// Most probable attack class where the score reaches the lower threshold, else 0 (normal).
     pub class: u8,
 }
 
-/// Contributions of all features to the margin of one row: `bias + Σ contributions == score`.
+/// Contributions of all features to the margin of one row: `bias + Σ contributions == score`,
+/// within the rounding of `f32`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
-    /// Score of the root, over all trees.
+    /// Score of the roots, over all trees.
     pub bias: f32,
     /// Per feature, in the order of the schema.
     pub contributions: [f32; FEATURES],
 }
 
+/// A point of a table over the score.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Knot {
+    /// Score, 0 to 1; strictly rising within a table.
+    pub score: f32,
+    /// The table's value there.
+    pub value: f32,
+}
+
+/// Everything a model file holds but its checksum.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelParts {
+    /// Digest of the feature schema the rows were computed by.
+    pub schema_digest: String,
+    /// Class names; the first is "normal".
+    pub classes: Vec<String>,
+    /// At or above this score a flow is SUSPICIOUS; above 0 to 1.
+    pub suspicious: f32,
+    /// At or above this score, and below the other, it is UNSURE; above 0 to `suspicious`.
+    pub unsure: f32,
+    /// Share of attack the probabilities are calibrated at, above 0 and below 1.
+    pub reference_share: f32,
+    /// Score to calibrated probability: rising, linear between the knots, flat outside.
+    pub calibration: Vec<Knot>,
+    /// Score to false alarms per host-day at this threshold: falling, a step at each knot.
+    pub false_alarms: Vec<Knot>,
+    /// The model card, a JSON object.
+    pub card: String,
+    /// The trees.
+    pub forest: Forest,
+}
+
 /// A checked forest, ready to serve.
-pub struct Model {}
+pub struct Model {
+    id: String,
+    parts: ModelParts,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model").field("id", &self.id).finish()
+    }
+}
+
+/// The model compiled into this build.
+///
+/// # Errors
+/// [`ModelError::Schema`] where the features changed and the model was not trained anew.
+pub fn embedded() -> Result<Model, ModelError> {
+    Model::from_bytes(EMBEDDED)
+}
 
 impl Model {
+    /// Checks the bytes of a model file.
+    ///
+    /// # Errors
+    /// [`ModelError`]: foreign, of a newer format, damaged, or made for another feature schema.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
+        Self::from_bytes_of_schema(bytes, &schema::digest())
+    }
+
+    /// The same against a given schema digest.
+    pub(crate) fn from_bytes_of_schema(bytes: &[u8], digest: &str) -> Result<Self, ModelError> {
+        let (id, parts) = format::decode(bytes, digest)?;
+        Ok(Self { id, parts })
+    }
+
+    /// Reads and checks a model file of at most [`MODEL_BYTES_MAX`] bytes.
+    ///
+    /// # Errors
+    /// [`ModelError::Unreadable`] with the cause, and those of [`Self::from_bytes`].
+    pub fn load(path: &Path) -> Result<Self, ModelError> {
+        Self::from_bytes(&format::read(path)?)
+    }
+
     /// Short identity: the first 12 hex digits of the file's digest.
     #[must_use]
     pub fn id(&self) -> &str {
-        ""
+        &self.id
     }
 
     /// Class names; the first is "normal".
     #[must_use]
     pub fn classes(&self) -> &[String] {
-        &[]
+        &self.parts.classes
     }
 
-    /// Judges rows; `out` has their length.
-    pub fn judge(&self, _rows: &[[f32; FEATURES]], _out: &mut [Judgement]) {}
+    /// The model card, a JSON object.
+    #[must_use]
+    pub fn card(&self) -> &str {
+        &self.parts.card
+    }
+
+    /// Everything the file holds.
+    #[must_use]
+    pub fn parts(&self) -> &ModelParts {
+        &self.parts
+    }
+
+    /// Judges rows; `out` has their length. Rows are walked [`LANES`] at once, tree by tree; the
+    /// sums are of integers, so that neither the order nor the company of a row changes its result.
+    pub fn judge(&self, rows: &[[f32; FEATURES]], out: &mut [Judgement]) {
+        debug_assert_eq!(rows.len(), out.len());
+        let mut leaves = forest::Leaves::default();
+        for (rows, out) in rows.chunks(LANES).zip(out.chunks_mut(LANES)) {
+            let sums = self.parts.forest.walk(rows, &mut leaves);
+            for (lane, judgement) in out.iter_mut().enumerate() {
+                let score = self.parts.forest.score_of(sums[lane]);
+                let class = if score >= self.parts.unsure {
+                    self.parts.forest.attack_class(lane, &leaves)
+                } else {
+                    0
+                };
+                *judgement = Judgement {
+                    score,
+                    probability: self.probability(score),
+                    class,
+                };
+            }
+        }
+    }
+
+    /// How many trees' training majority is each class: what the trainer's own forest would have
+    /// answered. Kept to compare with it; the verdict never rests on it.
+    #[must_use]
+    pub fn votes(&self, row: &[f32; FEATURES]) -> Vec<u32> {
+        self.parts.forest.votes(row, self.parts.classes.len())
+    }
+
+    /// Calibrated probability of attack at the model's reference share, 0 to 1.
+    #[must_use]
+    pub fn probability(&self, score: f32) -> f32 {
+        interpolate(&self.parts.calibration, score)
+    }
 
     /// Cuts a score by the model's thresholds.
     #[must_use]
-    pub fn verdict(&self, _score: f32) -> Verdict {
-        Verdict::NoVerdict
+    pub fn verdict(&self, score: f32) -> Verdict {
+        if score >= self.parts.suspicious {
+            Verdict::Suspicious
+        } else if score >= self.parts.unsure {
+            Verdict::Unsure
+        } else {
+            Verdict::Normal
+        }
     }
 
-    /// What drove the score of one row.
+    /// What drove the score of one row: each split's change of the attack share goes to the
+    /// feature it asked (Saabas 2014), averaged over the trees.
     #[must_use]
-    pub fn explain(&self, _row: &[f32; FEATURES]) -> Explanation {
-        Explanation {
-            bias: 0.0,
-            contributions: [0.0; FEATURES],
-        }
+    pub fn explain(&self, row: &[f32; FEATURES]) -> Explanation {
+        self.parts.forest.explain(row)
     }
 
     /// False alarms per host-day to expect at this score, from the validation captures.
     #[must_use]
-    pub fn expected_false_alarms_per_host_day(&self, _score: f32) -> f32 {
-        0.0
+    pub fn expected_false_alarms_per_host_day(&self, score: f32) -> f32 {
+        let table = &self.parts.false_alarms;
+        let above = table.partition_point(|knot| knot.score <= score);
+        table
+            .get(above.saturating_sub(1))
+            .map_or(0.0, |knot| knot.value)
     }
 }
+
+/// Value of a table at `score`: linear between knots, flat outside.
+fn interpolate(table: &[Knot], score: f32) -> f32 {
+    let above = table.partition_point(|knot| knot.score <= score);
+    match (
+        above.checked_sub(1).and_then(|i| table.get(i)),
+        table.get(above),
+    ) {
+        (Some(low), Some(high)) => {
+            let share = (score - low.score) / (high.score - low.score);
+            low.value + share * (high.value - low.value)
+        }
+        (Some(edge), None) | (None, Some(edge)) => edge.value,
+        (None, None) => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests;
