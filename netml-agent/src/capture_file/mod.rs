@@ -1,1 +1,464 @@
 //! Capture files (pcap, pcapng, gzip) as packet records.
+//!
+//! In: a path (`-` is standard input), the format told by its magic number: pcap of both byte
+//! orders with micro- or nanoseconds, pcapng with several interfaces, each plain or gzip.
+//! Out: one [`Item`] for every packet of the file, so that `packets == records + Σ lost`; the
+//! headers are read by the very walk the kernel programs run.
+//!
+//! - A packet's wire length is its original length, however little of it was captured.
+//! - `mono_ns` is the file's own time stamp in unix nanoseconds; a packet without one (pcapng
+//!   simple packet block) takes that of the packet before it.
+//! - Direction is ingress, but for packets a Linux cooked capture calls outgoing.
+//! - A frame longer than the medium carries (taken before segmentation) counts as one packet.
+//! - An interface of a pcapng file is the record's slot; those past the last slot share it.
+//! - A cut file gives all its whole packets, then ends with [`CaptureWarning::Truncated`].
+//!
+//! Bounds: one fixed buffer of [`source::BUFFER_BYTES`], [`FRAME_BYTES_MAX`] a packet,
+//! [`pcapng::INTERFACES_PER_SECTION_MAX`] interfaces. Nothing is allocated per packet.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+
+use netml_common::walk::HeaderBytes;
+use netml_common::{INTERFACES_MAX, LOSS_REASONS, LossReason, PacketRecord, walk};
+
+pub mod link;
+mod pcap;
+pub mod pcapng;
+pub mod source;
+
+use link::LinkType;
+use source::{Input, InputError};
+
+/// Most captured bytes of one packet (tcpdump's own bound); a file that claims more is damaged.
+pub const FRAME_BYTES_MAX: u32 = 262_144;
+
+/// Unknown link types told apart in warnings; packets of further ones are counted with the last.
+const UNKNOWN_LINK_TYPES_MAX: usize = 8;
+
+/// Why a capture file gives no (more) packets.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// It cannot be opened.
+    #[error("cannot open capture {}: {source}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// Reading or decompressing failed.
+    #[error("cannot read capture {} at byte {offset}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Where, counted after decompression.
+        offset: u64,
+        /// The system's or the decompressor's answer.
+        source: std::io::Error,
+    },
+    /// It holds not even a file header.
+    #[error("capture {} ends inside its file header; capture it anew", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The first bytes are those of no known format.
+    #[error(
+        "{} is no capture file (it begins with {magic:08x}); give a pcap or pcapng file, plain or gzip",
+        path.display()
+    )]
+    NotACapture {
+        /// The file.
+        path: PathBuf,
+        /// Its first four bytes.
+        magic: u32,
+    },
+    /// The structure contradicts itself; the packets before this place were given.
+    #[error("capture {} is damaged at byte {offset}: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where, counted after decompression.
+        offset: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+/// What a reader of the results must know of a file that could be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CaptureWarning {
+    /// The file ends inside a packet: all whole packets before it were given.
+    Truncated {
+        /// Bytes of the file, after decompression.
+        offset: u64,
+    },
+    /// Packets of a link type that is not read; each is counted as
+    /// [`LossReason::CaptureRefused`].
+    UnknownLinkType {
+        /// Its number (LINKTYPE_ of the pcap registry).
+        number: u32,
+        /// Packets of it.
+        packets: u64,
+    },
+}
+
+impl std::fmt::Display for CaptureWarning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Truncated { offset } => write!(
+                f,
+                "the file ends inside a packet at byte {offset}; all packets before it were read"
+            ),
+            Self::UnknownLinkType { number, packets } => write!(
+                f,
+                "link type {number} ({}) is not supported: {packets} packets not analysed; capture on an Ethernet, raw IP, Linux cooked or loopback device",
+                link::name(*number)
+            ),
+        }
+    }
+}
+
+/// Outcome of one packet of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// Its record.
+    Packet(PacketRecord),
+    /// Why it has none, and its wire bytes.
+    Lost(LossReason, u32),
+}
+
+/// Books of one file: `packets == records + Σ lost`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CaptureBooks {
+    /// Whole packets in the file.
+    pub packets: u64,
+    /// Their wire bytes.
+    pub wire_bytes: u64,
+    /// Packets that gave a record.
+    pub records: u64,
+    /// Packets that gave none, by [`LossReason`] index.
+    pub lost: [u64; LOSS_REASONS],
+}
+
+impl CaptureBooks {
+    /// `packets == records + Σ lost`.
+    #[must_use]
+    pub fn balanced(&self) -> bool {
+        self.packets == self.records + self.lost.iter().sum::<u64>()
+    }
+}
+
+enum Format {
+    Pcap(pcap::Pcap),
+    Pcapng(pcapng::Pcapng),
+}
+
+/// Reads the packets of one file, in the order of the file.
+pub struct Reader {
+    path: PathBuf,
+    input: Input,
+    format: Format,
+    books: CaptureBooks,
+    unknown_links: Vec<(u32, u64)>,
+    truncated_at: Option<u64>,
+    ended: bool,
+}
+
+/// One captured packet, still in the input's buffer.
+pub(crate) struct Frame<'a> {
+    /// `None`: of an interface the file does not declare.
+    pub(crate) link_type: Option<LinkType>,
+    pub(crate) interface: u32,
+    pub(crate) time_ns: u64,
+    pub(crate) wire_bytes: u32,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// Why a format gives no further frame.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    Truncated,
+    Damaged(&'static str),
+    Io(std::io::Error),
+}
+
+impl From<InputError> for Stop {
+    fn from(error: InputError) -> Self {
+        match error {
+            InputError::Short => Self::Truncated,
+            InputError::Io(error) => Self::Io(error),
+        }
+    }
+}
+
+/// Opens a capture file; `-` is standard input.
+///
+/// # Errors
+/// [`CaptureError`] where it cannot be opened or is no capture file.
+pub fn open(path: &Path) -> Result<Reader, CaptureError> {
+    let input = Input::open(path).map_err(|source| CaptureError::Open {
+        path: path.to_owned(),
+        source,
+    })?;
+    Reader::new(path.to_owned(), input)
+}
+
+/// Reads a capture out of any byte stream; `name` stands for it in errors.
+///
+/// # Errors
+/// [`CaptureError`] where it is no capture.
+pub fn from_read(name: &str, read: Box<dyn std::io::Read + Send>) -> Result<Reader, CaptureError> {
+    let path = PathBuf::from(name);
+    let input = Input::new(read).map_err(|source| CaptureError::Open {
+        path: path.clone(),
+        source,
+    })?;
+    Reader::new(path, input)
+}
+
+impl Reader {
+    fn new(path: PathBuf, mut input: Input) -> Result<Self, CaptureError> {
+        let magic = match input.take(4) {
+            Ok(bytes) => be_u32(bytes, 0),
+            Err(InputError::Short) => return Err(CaptureError::Empty { path }),
+            Err(InputError::Io(source)) => {
+                let offset = input.offset();
+                return Err(CaptureError::Read {
+                    path,
+                    offset,
+                    source,
+                });
+            }
+        };
+        let format = if magic == pcapng::SECTION_HEADER {
+            pcapng::Pcapng::open(&mut input).map(Format::Pcapng)
+        } else if let Some(shape) = pcap::Shape::of_magic(magic) {
+            pcap::Pcap::open(shape, &mut input).map(Format::Pcap)
+        } else {
+            return Err(CaptureError::NotACapture { path, magic });
+        };
+        match format {
+            Ok(format) => Ok(Self {
+                path,
+                input,
+                format,
+                books: CaptureBooks::default(),
+                unknown_links: Vec::new(),
+                truncated_at: None,
+                ended: false,
+            }),
+            Err(Stop::Truncated) => Err(CaptureError::Empty { path }),
+            Err(Stop::Damaged(what)) => Err(CaptureError::Damaged {
+                path,
+                offset: input.offset(),
+                what,
+            }),
+            Err(Stop::Io(source)) => Err(CaptureError::Read {
+                path,
+                offset: input.offset(),
+                source,
+            }),
+        }
+    }
+
+    /// The outcome of the next packet; `None` at the end of the file, see [`Self::warnings`].
+    ///
+    /// # Errors
+    /// [`CaptureError`] once, where the file is damaged or cannot be read on; `None` after it.
+    pub fn next_item(&mut self) -> Result<Option<Item>, CaptureError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let frame = match &mut self.format {
+            Format::Pcap(pcap) => pcap.next_frame(&mut self.input),
+            Format::Pcapng(pcapng) => pcapng.next_frame(&mut self.input),
+        };
+        let stop = match frame {
+            Ok(Some(frame)) => {
+                let item = outcome(&frame);
+                self.books.packets += 1;
+                self.books.wire_bytes += u64::from(frame.wire_bytes);
+                match item {
+                    Item::Packet(_) => self.books.records += 1,
+                    Item::Lost(reason, _) => self.books.lost[reason.index()] += 1,
+                }
+                if let Some(LinkType::Other(number)) = frame.link_type {
+                    note_unknown(&mut self.unknown_links, number);
+                }
+                return Ok(Some(item));
+            }
+            Ok(None) => {
+                self.ended = true;
+                return Ok(None);
+            }
+            Err(stop) => stop,
+        };
+        self.ended = true;
+        let offset = self.input.offset();
+        match stop {
+            Stop::Truncated => {
+                self.truncated_at = Some(offset);
+                Ok(None)
+            }
+            Stop::Damaged(what) => Err(CaptureError::Damaged {
+                path: self.path.clone(),
+                offset,
+                what,
+            }),
+            Stop::Io(source) => Err(CaptureError::Read {
+                path: self.path.clone(),
+                offset,
+                source,
+            }),
+        }
+    }
+
+    /// Books so far.
+    #[must_use]
+    pub fn books(&self) -> &CaptureBooks {
+        &self.books
+    }
+
+    /// The file, as it was named.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What must be told beside the packets; complete once [`Self::next_item`] gave `None`.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<CaptureWarning> {
+        let links =
+            self.unknown_links
+                .iter()
+                .map(|(number, packets)| CaptureWarning::UnknownLinkType {
+                    number: *number,
+                    packets: *packets,
+                });
+        let cut = self
+            .truncated_at
+            .map(|offset| CaptureWarning::Truncated { offset });
+        links.chain(cut).collect()
+    }
+}
+
+fn note_unknown(seen: &mut Vec<(u32, u64)>, number: u32) {
+    if let Some(entry) = seen.iter_mut().find(|entry| entry.0 == number) {
+        entry.1 += 1;
+    } else if seen.len() < UNKNOWN_LINK_TYPES_MAX {
+        seen.push((number, 1));
+    } else if let Some(last) = seen.last_mut() {
+        last.1 += 1;
+    }
+}
+
+/// Bytes of a packet that note whether a read went past them.
+struct Captured<'a> {
+    bytes: &'a [u8],
+    ran_out: Cell<bool>,
+}
+
+impl Captured<'_> {
+    fn note<T>(&self, read: Option<T>) -> Option<T> {
+        if read.is_none() {
+            self.ran_out.set(true);
+        }
+        read
+    }
+}
+
+impl HeaderBytes for Captured<'_> {
+    fn u8_at(&self, offset: u32) -> Option<u8> {
+        self.note(self.bytes.u8_at(offset))
+    }
+    fn u16_at(&self, offset: u32) -> Option<u16> {
+        self.note(self.bytes.u16_at(offset))
+    }
+    fn ipv4_at(&self, offset: u32) -> Option<[u8; 4]> {
+        self.note(self.bytes.ipv4_at(offset))
+    }
+    fn ipv6_at(&self, offset: u32) -> Option<[u8; 16]> {
+        self.note(self.bytes.ipv6_at(offset))
+    }
+}
+
+fn outcome(frame: &Frame<'_>) -> Item {
+    let Some(link_type) = frame.link_type else {
+        return Item::Lost(LossReason::CaptureRefused, frame.wire_bytes);
+    };
+    let captured = Captured {
+        bytes: frame.bytes,
+        ran_out: Cell::new(false),
+    };
+    let walked = link_type.start(&captured).and_then(|(link, direction)| {
+        walk(&captured, frame.wire_bytes, link).map(|walked| (walked, direction))
+    });
+    match walked {
+        Ok((walked, direction)) => {
+            let slot = frame.interface.min(INTERFACES_MAX - 1) as u8;
+            Item::Packet(walked.record(frame.time_ns, slot, direction, 1, frame.wire_bytes))
+        }
+        Err(reason) => {
+            // Cut by the capture, not malformed on the wire.
+            let cut =
+                captured.ran_out.get() && (frame.bytes.len() as u64) < frame.wire_bytes.into();
+            let reason = if cut {
+                LossReason::CaptureRefused
+            } else {
+                reason
+            };
+            Item::Lost(reason, frame.wire_bytes)
+        }
+    }
+}
+
+/// Four bytes in network order; zero past the end.
+fn be_u32(bytes: &[u8], at: usize) -> u32 {
+    array(bytes, at).map_or(0, u32::from_be_bytes)
+}
+
+/// `N` bytes at an offset.
+fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
+}
+
+/// Byte order of a file or section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Big,
+    Little,
+}
+
+impl Order {
+    /// Two bytes; zero past the end.
+    fn u16(self, bytes: &[u8], at: usize) -> u16 {
+        let value = array(bytes, at).unwrap_or_default();
+        match self {
+            Self::Big => u16::from_be_bytes(value),
+            Self::Little => u16::from_le_bytes(value),
+        }
+    }
+
+    /// Four bytes; zero past the end.
+    fn u32(self, bytes: &[u8], at: usize) -> u32 {
+        let value = array(bytes, at).unwrap_or_default();
+        match self {
+            Self::Big => u32::from_be_bytes(value),
+            Self::Little => u32::from_le_bytes(value),
+        }
+    }
+
+    /// Eight bytes; zero past the end.
+    fn u64(self, bytes: &[u8], at: usize) -> u64 {
+        let value = array(bytes, at).unwrap_or_default();
+        match self {
+            Self::Big => u64::from_be_bytes(value),
+            Self::Little => u64::from_le_bytes(value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
