@@ -304,8 +304,7 @@ fn ipv6<B: HeaderBytes + ?Sized>(
         0 => frame_bytes.saturating_sub(at),
         given => u32::from(given),
     };
-    let mut walked_extensions = 0;
-    for _ in 0..=IPV6_EXTENSIONS_MAX {
+    for walked_extensions in 0..=IPV6_EXTENSIONS_MAX {
         let extension_bytes = match next {
             PROTO_HOP_BY_HOP | PROTO_ROUTING | PROTO_DESTINATION | PROTO_MOBILITY => {
                 8 + u32::from(bytes.u8_at(at + 1).ok_or(BAD_EXTENSION)?) * 8
@@ -325,7 +324,6 @@ fn ipv6<B: HeaderBytes + ?Sized>(
         if walked_extensions == IPV6_EXTENSIONS_MAX {
             return Err(LossReason::Ipv6ExtensionDepth);
         }
-        walked_extensions += 1;
         let fragmented_later = marks & Marks::FRAGMENT_LATER != 0;
         next = bytes.u8_at(at).ok_or(BAD_EXTENSION)?;
         at += extension_bytes;

@@ -5,14 +5,14 @@
 //! points, judges them in batches and reports to a [`Sink`]. Its clock is the packets' own
 //! (monotonic, never backwards) and what [`Engine::advance`] is told.
 
-use std::sync::Arc;
+mod core;
 
 use netml_common::{Direction, PacketRecord};
 
 use crate::flow::FEATURES;
-use crate::model::Model;
-use crate::verdict::FlowVerdict;
-use crate::verdict::Verdict;
+use crate::verdict::{FlowVerdict, Verdict};
+
+pub use self::core::Engine;
 
 /// Bounds and time-outs of the engine.
 #[derive(Clone, Debug)]
@@ -208,57 +208,4 @@ pub struct Books {
     pub rows: u64,
     /// Records whose time stamp lay before that of an earlier one.
     pub out_of_order: u64,
-}
-
-/// The engine. See the module.
-pub struct Engine {
-    settings: Settings,
-    model: Option<Arc<Model>>,
-    books: Books,
-}
-
-impl Engine {
-    /// An engine without flows. Without a model every verdict is [`Verdict::NoVerdict`].
-    #[must_use]
-    pub fn new(settings: Settings, model: Option<Arc<Model>>) -> Self {
-        Self {
-            settings,
-            model,
-            books: Books::default(),
-        }
-    }
-
-    /// Takes one packet. Verdicts may be pending until [`Self::flush`].
-    pub fn packet<S: Sink>(&mut self, _record: &PacketRecord, _sink: &mut S) {
-        let _ = (&self.settings, &self.model);
-    }
-
-    /// Judges what is pending; to be called at the end of every batch of packets.
-    pub fn flush<S: Sink>(&mut self, _sink: &mut S) {}
-
-    /// Moves the clock: ends flows whose time is up, judges flows that fell quiet.
-    pub fn advance<S: Sink>(&mut self, _now_mono_ns: u64, _sink: &mut S) {}
-
-    /// Ends every flow.
-    pub fn finish<S: Sink>(&mut self, _sink: &mut S) {}
-
-    /// Tells of packets lost before they reached the engine, so that verdicts can say so.
-    pub fn lost(&mut self, _packets: u64) {}
-
-    /// Replaces the model; flows keep the verdicts they have.
-    pub fn set_model(&mut self, model: Option<Arc<Model>>) {
-        self.model = model;
-    }
-
-    /// Books so far.
-    #[must_use]
-    pub fn books(&self) -> Books {
-        self.books
-    }
-
-    /// Live flows now.
-    #[must_use]
-    pub fn flows_live(&self) -> usize {
-        0
-    }
 }

@@ -1,0 +1,656 @@
+//! The engine itself.
+
+use std::sync::Arc;
+
+use netml_common::PacketRecord;
+
+use super::{Books, EndReason, EvaluationRow, FlowReport, FlowState, JudgedPacket, Settings, Sink};
+use crate::flow::FEATURES;
+use crate::flow::features::Moment;
+use crate::flow::host::{HostWindow, PairWindow};
+use crate::flow::key::{FlowKey, Keyed, is_multicast};
+use crate::flow::lru::{LruMap, Place};
+use crate::flow::schema::FEATURE_SPECS;
+use crate::flow::state::{Flow, PROTO_TCP, tcp_flag};
+use crate::flow::wheel::Wheel;
+use crate::model::{Judgement, Model};
+use crate::verdict::{REASONS_MAX, Reason, Verdict};
+
+/// Rows judged at once.
+const ROWS_MAX: usize = 64;
+
+/// Packets and rows that wait for a flush at most; one more flushes.
+const PENDING_MAX: usize = 1024;
+
+/// A flow that got packets after its last evaluation is judged when it was quiet for this long.
+const QUIET_NS: u64 = 1_000_000_000;
+
+const SRC: usize = 0;
+const DST: usize = 1;
+const PAIR: usize = 2;
+
+type Address = [u8; 16];
+
+/// What waits for the next flush, in the order it happened.
+struct Pending {
+    place: Place,
+    /// Index into `rows`.
+    row: Option<usize>,
+    /// The packet, and whether the initiator sent it.
+    packet: Option<(PacketRecord, bool)>,
+}
+
+/// The engine. See the module.
+///
+/// Memory is bounded by [`Settings`]: about 600 bytes a flow and 350 a host and a pair. Nothing is
+/// allocated per packet once the tables have grown.
+pub struct Engine {
+    settings: Settings,
+    model: Option<Arc<Model>>,
+    flows: LruMap<FlowKey, Flow>,
+    wheel: Wheel,
+    hosts: LruMap<Address, HostWindow>,
+    pairs: LruMap<(Address, Address), PairWindow>,
+    /// Latest time seen; never goes back.
+    now_ns: u64,
+    next_flow_id: u64,
+    lost: u64,
+    books: Books,
+    pending: Vec<Pending>,
+    rows: Vec<[f32; FEATURES]>,
+    judgements: Vec<Judgement>,
+    woken: Vec<Place>,
+    ending: Vec<(Place, EndReason)>,
+    reporting: Vec<Place>,
+}
+
+impl Engine {
+    /// An engine without flows. Without a model every verdict is [`Verdict::NoVerdict`].
+    #[must_use]
+    pub fn new(settings: Settings, model: Option<Arc<Model>>) -> Self {
+        Self {
+            flows: LruMap::new(settings.flows_max),
+            wheel: Wheel::default(),
+            hosts: LruMap::new(settings.hosts_max),
+            pairs: LruMap::new(settings.hosts_max),
+            settings,
+            model,
+            now_ns: 0,
+            next_flow_id: 1,
+            lost: 0,
+            books: Books::default(),
+            pending: Vec::with_capacity(PENDING_MAX),
+            rows: Vec::with_capacity(ROWS_MAX),
+            judgements: Vec::with_capacity(ROWS_MAX),
+            woken: Vec::new(),
+            ending: Vec::new(),
+            reporting: Vec::new(),
+        }
+    }
+
+    /// Takes one packet. Its verdict may be pending until [`Self::flush`].
+    pub fn packet<S: Sink>(&mut self, record: &PacketRecord, sink: &mut S) {
+        if record.mono_ns < self.now_ns {
+            self.books.out_of_order += 1;
+        }
+        let now_ns = self.now_ns.max(record.mono_ns);
+        if self.wheel.is_due(now_ns) {
+            self.advance(now_ns, sink);
+        }
+        self.now_ns = now_ns;
+        self.books.packets_in += 1;
+        self.books.packets_live += 1;
+
+        let keyed = FlowKey::of(record);
+        let place = self.place_of(&keyed, record, sink);
+        let flow = self.flows.at_mut(place);
+        let forward = keyed.from_low == flow.initiator_is_low;
+        let before = Progress::of(flow);
+        flow.add(record, forward, now_ns);
+        let after = Progress::of(flow);
+        self.update_windows(place, record, forward, before, after);
+
+        let flow = self.flows.at_mut(place);
+        let at_point = flow.frames >= flow.next_point;
+        if at_point {
+            (flow.last_point, flow.next_point) =
+                (flow.next_point, flow.next_point + flow.last_point);
+            flow.quiet_judged = false;
+        }
+        let row = (at_point || before.closed != after.closed).then(|| self.push_row(place, sink));
+        self.push_pending(Pending {
+            place,
+            row,
+            packet: Some((*record, forward)),
+        });
+        let deadline_ns = self.deadline_ns(place);
+        self.wheel.set_earlier(place, deadline_ns);
+        if self.rows.len() >= ROWS_MAX || self.pending.len() >= PENDING_MAX {
+            self.flush(sink);
+        }
+    }
+
+    /// Judges what is pending; to be called at the end of every batch of packets.
+    pub fn flush<S: Sink>(&mut self, sink: &mut S) {
+        self.judgements.clear();
+        self.judgements
+            .resize(self.rows.len(), Judgement::default());
+        let model = self.model.clone();
+        if let Some(model) = &model {
+            model.judge(&self.rows, &mut self.judgements);
+        }
+        let mut pending = std::mem::take(&mut self.pending);
+        for item in pending.drain(..) {
+            let flow = self.flows.at_mut(item.place);
+            flow.pending -= 1;
+            let verdict_before = flow.verdict.verdict;
+            if let (Some(row), Some(model)) = (item.row, &model) {
+                apply(flow, model, &self.judgements[row], &self.rows[row]);
+            }
+            if let Some((record, forward)) = item.packet {
+                sink.packet(&JudgedPacket {
+                    record,
+                    flow_id: flow.id,
+                    forward,
+                    verdict: flow.verdict.verdict,
+                    class: flow.class,
+                    probability: flow.verdict.probability,
+                    score: flow.verdict.score,
+                });
+            }
+            let raised =
+                flow.verdict.verdict > verdict_before && verdict_before != Verdict::NoVerdict;
+            if !flow.started {
+                flow.started = true;
+                self.report(item.place, FlowState::Start, sink);
+            } else if raised {
+                self.report(item.place, FlowState::Update, sink);
+            }
+        }
+        self.pending = pending;
+        self.rows.clear();
+    }
+
+    /// Moves the clock: ends flows whose time is up, judges flows that fell quiet, reports flows
+    /// that changed.
+    pub fn advance<S: Sink>(&mut self, now_mono_ns: u64, sink: &mut S) {
+        self.now_ns = self.now_ns.max(now_mono_ns);
+        if !self.wheel.is_due(self.now_ns) {
+            return;
+        }
+        let mut woken = std::mem::take(&mut self.woken);
+        self.wheel.fire(self.now_ns, &mut woken);
+        for &place in &woken {
+            self.look_at(place, sink);
+            if self.rows.len() >= ROWS_MAX {
+                self.flush(sink);
+            }
+        }
+        self.flush(sink);
+        let mut reporting = std::mem::take(&mut self.reporting);
+        for place in reporting.drain(..) {
+            let flow = self.flows.at_mut(place);
+            (flow.reported_ns, flow.reported_frames) = (self.now_ns, flow.frames);
+            self.report(place, FlowState::Update, sink);
+        }
+        self.reporting = reporting;
+        let mut ending = std::mem::take(&mut self.ending);
+        for (place, reason) in ending.drain(..) {
+            self.remove(place, reason, sink);
+        }
+        self.ending = ending;
+        for place in woken.drain(..) {
+            if self.flows.is_live(place) {
+                let deadline_ns = self.deadline_ns(place);
+                self.wheel.set_earlier(place, deadline_ns);
+            }
+        }
+        self.woken = woken;
+    }
+
+    /// Ends every flow, the longest untouched last.
+    pub fn finish<S: Sink>(&mut self, sink: &mut S) {
+        let places: Vec<Place> = self.flows.places().collect();
+        for &place in &places {
+            let flow = self.flows.at(place);
+            if flow.frames > flow.judged_frames {
+                self.push_lone_row(place, sink);
+            }
+            if self.rows.len() >= ROWS_MAX {
+                self.flush(sink);
+            }
+        }
+        self.flush(sink);
+        for place in places {
+            self.remove(place, EndReason::Shutdown, sink);
+        }
+    }
+
+    /// Tells of packets lost before they reached the engine, so that verdicts can say so.
+    pub fn lost(&mut self, packets: u64) {
+        self.lost = self.lost.saturating_add(packets);
+    }
+
+    /// Replaces the model; flows keep the verdicts they have.
+    pub fn set_model(&mut self, model: Option<Arc<Model>>) {
+        self.model = model;
+    }
+
+    /// Books so far.
+    #[must_use]
+    pub fn books(&self) -> Books {
+        self.books
+    }
+
+    /// Live flows now.
+    #[must_use]
+    pub fn flows_live(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Place of the packet's flow, begun if there is none.
+    fn place_of<S: Sink>(&mut self, keyed: &Keyed, record: &PacketRecord, sink: &mut S) -> Place {
+        let mut initiator_is_low = keyed.from_low != keyed.answers;
+        if let Some(place) = self.flows.find(&keyed.key) {
+            let flow = self.flows.at(place);
+            let opens = record.ip_protocol == PROTO_TCP
+                && record.tcp_flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN;
+            let reason = match flow.closed {
+                Some(reason) if opens => Some(reason),
+                _ if self.now_ns - flow.first_ns >= self.settings.active_timeout_ns => {
+                    // The same conversation goes on: its initiator stays.
+                    initiator_is_low = flow.initiator_is_low;
+                    Some(EndReason::ActiveTimeout)
+                }
+                _ => None,
+            };
+            match reason {
+                Some(reason) => self.end(place, reason, sink),
+                None => {
+                    self.flows.touch(place);
+                    return place;
+                }
+            }
+        }
+        if self.flows.is_full()
+            && let Some(oldest) = self.flows.oldest()
+        {
+            self.end(oldest, EndReason::Evicted, sink);
+        }
+        self.books.flows_started += 1;
+        let id = self.next_flow_id;
+        self.next_flow_id += 1;
+        let mut flow = Flow::new(
+            id,
+            keyed.key,
+            initiator_is_low,
+            record,
+            keyed.from_low,
+            self.now_ns,
+        );
+        flow.lost_before = self.lost;
+        self.flows.insert(keyed.key, flow)
+    }
+
+    /// Brings the windows of the flow's hosts and pair up to this packet.
+    fn update_windows(
+        &mut self,
+        place: Place,
+        record: &PacketRecord,
+        forward: bool,
+        before: Progress,
+        after: Progress,
+    ) {
+        let now_ns = self.now_ns;
+        let flow = self.flows.at(place);
+        let ends = flow.ends();
+        let cached = flow.places;
+        let starts = flow.frames == 1;
+        let ended_bytes = (flow.fwd.payload_bytes + flow.rev.payload_bytes) as f32;
+        let ended_s = now_ns.saturating_sub(flow.first_ns) as f32 / 1e9;
+        let packets = f32::from(record.segments);
+        let bytes = record.wire_bytes as f32;
+        let counts_flows = !is_multicast(&ends.dst);
+        let gets_answer = counts_flows && !before.answered && after.answered;
+        let gets_refused = counts_flows && !before.refused && after.refused;
+        let closes = before.closed.is_none() && after.closed.is_some();
+
+        let src_place = window(
+            &mut self.hosts,
+            cached[SRC],
+            ends.src,
+            &mut self.books.hosts_evicted,
+        );
+        let src = self.hosts.at_mut(src_place);
+        src.decay(now_ns);
+        if forward {
+            src.sent_packets += packets;
+        }
+        if starts && counts_flows {
+            src.flows += 1.0;
+            src.destinations.insert(fold(&ends.dst), now_ns);
+            src.ports.insert(u64::from(ends.dst_port), now_ns);
+        }
+        src.answered += f32::from(u8::from(gets_answer));
+        src.refused += f32::from(u8::from(gets_refused));
+
+        let dst_place = window(
+            &mut self.hosts,
+            cached[DST],
+            ends.dst,
+            &mut self.books.hosts_evicted,
+        );
+        let dst = self.hosts.at_mut(dst_place);
+        dst.decay(now_ns);
+        if forward {
+            dst.received_packets += packets;
+        } else {
+            dst.replied_packets += packets;
+        }
+        if starts && counts_flows {
+            dst.asked_flows += 1.0;
+            dst.sources.insert(fold(&ends.src), now_ns);
+        }
+        dst.asked_answered += f32::from(u8::from(gets_answer));
+        dst.asked_refused += f32::from(u8::from(gets_refused));
+
+        let pair_place = window(
+            &mut self.pairs,
+            cached[PAIR],
+            (ends.src, ends.dst),
+            &mut self.books.hosts_evicted,
+        );
+        let pair = self.pairs.at_mut(pair_place);
+        pair.decay(now_ns);
+        pair.packets += packets;
+        if forward {
+            pair.sent_bytes += bytes;
+        } else {
+            pair.received_bytes += bytes;
+        }
+        if starts && counts_flows {
+            pair.start(now_ns);
+            pair.ports.insert(u64::from(ends.dst_port), now_ns);
+        }
+        pair.answered += f32::from(u8::from(gets_answer));
+        pair.refused += f32::from(u8::from(gets_refused));
+        if closes {
+            pair.ended_bytes.add(ended_bytes);
+            pair.ended_s.add(ended_s);
+        }
+        self.flows.at_mut(place).places = [src_place, dst_place, pair_place];
+    }
+
+    /// Sees what the clock asks of a flow: its end, a judgement, a report.
+    fn look_at<S: Sink>(&mut self, place: Place, sink: &mut S) {
+        let (expiry_ns, reason) = self.expiry(place);
+        let flow = self.flows.at_mut(place);
+        if expiry_ns <= self.now_ns {
+            self.ending.push((place, reason));
+            if flow.frames > flow.judged_frames {
+                self.push_lone_row(place, sink);
+            }
+            return;
+        }
+        if quiet_due_ns(flow).is_some_and(|due_ns| due_ns <= self.now_ns) {
+            flow.quiet_judged = true;
+            self.push_lone_row(place, sink);
+        }
+        if report_due_ns(self.flows.at(place), &self.settings)
+            .is_some_and(|due_ns| due_ns <= self.now_ns)
+        {
+            self.reporting.push(place);
+        }
+    }
+
+    /// Computes the row of a flow as it stands now; returns its index.
+    fn push_row<S: Sink>(&mut self, place: Place, sink: &mut S) -> usize {
+        let now_ns = self.now_ns;
+        let ends = self.flows.at(place).ends();
+        for key in [ends.src, ends.dst] {
+            if let Some(host) = self.hosts.find(&key) {
+                self.hosts.at_mut(host).decay(now_ns);
+            }
+        }
+        if let Some(pair) = self.pairs.find(&(ends.src, ends.dst)) {
+            self.pairs.at_mut(pair).decay(now_ns);
+        }
+        let unknown_host = HostWindow::default();
+        let unknown_pair = PairWindow::default();
+        let host = |key| {
+            self.hosts
+                .find(key)
+                .map_or(&unknown_host, |place| self.hosts.at(place))
+        };
+        let pair = self
+            .pairs
+            .find(&(ends.src, ends.dst))
+            .map_or(&unknown_pair, |place| self.pairs.at(place));
+        let flow = self.flows.at(place);
+        let row = Moment::new(now_ns, flow, host(&ends.src), host(&ends.dst), pair).row();
+        sink.row(&EvaluationRow {
+            flow_id: flow.id,
+            ends,
+            packets: flow.frames,
+            mono_ns: now_ns,
+            features: &row,
+        });
+        self.flows.at_mut(place).judged_frames = self.flows.at(place).frames;
+        self.books.rows += 1;
+        self.rows.push(row);
+        self.rows.len() - 1
+    }
+
+    /// A row that no packet caused.
+    fn push_lone_row<S: Sink>(&mut self, place: Place, sink: &mut S) {
+        let row = Some(self.push_row(place, sink));
+        self.push_pending(Pending {
+            place,
+            row,
+            packet: None,
+        });
+    }
+
+    fn push_pending(&mut self, item: Pending) {
+        self.flows.at_mut(item.place).pending += 1;
+        self.pending.push(item);
+    }
+
+    /// Judges a flow for the last time and removes it.
+    fn end<S: Sink>(&mut self, place: Place, reason: EndReason, sink: &mut S) {
+        let flow = self.flows.at(place);
+        if flow.frames > flow.judged_frames {
+            self.push_lone_row(place, sink);
+        }
+        if self.flows.at(place).pending > 0 {
+            self.flush(sink);
+        }
+        self.remove(place, reason, sink);
+    }
+
+    fn remove<S: Sink>(&mut self, place: Place, reason: EndReason, sink: &mut S) {
+        self.report(place, FlowState::End(reason), sink);
+        let flow = self.flows.at(place);
+        if flow.closed.is_none()
+            && let Some(pair) = self.pairs.find(&(flow.ends().src, flow.ends().dst))
+        {
+            let pair = self.pairs.at_mut(pair);
+            pair.ended_bytes
+                .add((flow.fwd.payload_bytes + flow.rev.payload_bytes) as f32);
+            pair.ended_s
+                .add(flow.last_ns.saturating_sub(flow.first_ns) as f32 / 1e9);
+        }
+        self.books.packets_live -= flow.frames;
+        self.books.packets_ended += flow.frames;
+        self.books.flows_ended += 1;
+        self.books.flows_evicted += u64::from(reason == EndReason::Evicted);
+        self.wheel.clear(place);
+        self.flows.remove(place);
+    }
+
+    fn report<S: Sink>(&mut self, place: Place, state: FlowState, sink: &mut S) {
+        let lost = self.lost;
+        let flow = self.flows.at_mut(place);
+        flow.verdict.lost_meanwhile = lost - flow.lost_before;
+        sink.flow(&FlowReport {
+            flow_id: flow.id,
+            state,
+            ends: flow.ends(),
+            initiator_direction: flow.initiator_direction,
+            first_mono_ns: flow.first_ns,
+            last_mono_ns: flow.last_ns,
+            fwd_packets: flow.fwd.packets,
+            rev_packets: flow.rev.packets,
+            fwd_bytes: flow.fwd.bytes,
+            rev_bytes: flow.rev.bytes,
+            tcp_flags: flow.tcp_flags,
+            verdict: flow.verdict.clone(),
+        });
+    }
+
+    /// When the flow ends if nothing more comes, and why.
+    fn expiry(&self, place: Place) -> (u64, EndReason) {
+        let (flow, settings) = (self.flows.at(place), &self.settings);
+        let (timeout_ns, reason) = if let Some(reason) = flow.closed {
+            (settings.closed_timeout_ns, reason)
+        } else if flow.is_half_open() {
+            (settings.half_open_timeout_ns, EndReason::HalfOpen)
+        } else if flow.ends().ip_protocol == PROTO_TCP {
+            (settings.idle_timeout_ns, EndReason::Idle)
+        } else {
+            (settings.datagram_idle_timeout_ns, EndReason::Idle)
+        };
+        let idle = (flow.last_ns.saturating_add(timeout_ns), reason);
+        let active_ns = flow.first_ns.saturating_add(settings.active_timeout_ns);
+        // The active time-out is for flows that go on: it is taken with the next packet or here.
+        if active_ns < idle.0 && flow.last_ns > flow.first_ns {
+            (active_ns, EndReason::ActiveTimeout)
+        } else {
+            idle
+        }
+    }
+
+    /// When the flow must be looked at next.
+    fn deadline_ns(&self, place: Place) -> u64 {
+        let flow = self.flows.at(place);
+        [quiet_due_ns(flow), report_due_ns(flow, &self.settings)]
+            .into_iter()
+            .flatten()
+            .fold(self.expiry(place).0, u64::min)
+    }
+}
+
+/// What the windows must be told of when it changes.
+#[derive(Clone, Copy)]
+struct Progress {
+    answered: bool,
+    refused: bool,
+    closed: Option<EndReason>,
+}
+
+impl Progress {
+    fn of(flow: &Flow) -> Self {
+        Self {
+            answered: flow.rev.packets > 0,
+            refused: flow.refused,
+            closed: flow.closed,
+        }
+    }
+}
+
+/// When the flow is judged for having fallen quiet.
+fn quiet_due_ns(flow: &Flow) -> Option<u64> {
+    (flow.frames > flow.judged_frames && !flow.quiet_judged)
+        .then(|| flow.last_ns.saturating_add(QUIET_NS))
+}
+
+/// When the flow is reported for having changed.
+fn report_due_ns(flow: &Flow, settings: &Settings) -> Option<u64> {
+    (flow.frames > flow.reported_frames)
+        .then(|| flow.reported_ns.saturating_add(settings.report_interval_ns))
+}
+
+/// Place of a key's window, by the flow's memory of it or by lookup; begun if there is none.
+fn window<K: Copy + Eq + std::hash::Hash, V: Default>(
+    map: &mut LruMap<K, V>,
+    cached: Place,
+    key: K,
+    evicted: &mut u64,
+) -> Place {
+    let known = if map.is_live(cached) && *map.key_at(cached) == key {
+        Some(cached)
+    } else {
+        map.find(&key)
+    };
+    if let Some(place) = known {
+        map.touch(place);
+        return place;
+    }
+    if map.is_full()
+        && let Some(oldest) = map.oldest()
+    {
+        map.remove(oldest);
+        *evicted += 1;
+    }
+    map.insert(key, V::default())
+}
+
+/// An address as one number, for sketches.
+fn fold(address: &Address) -> u64 {
+    let value = u128::from_be_bytes(*address);
+    crate::flow::decay::mix((value >> 64) as u64) ^ value as u64
+}
+
+/// Takes a judgement into the verdict of its flow: the highest score so far decides.
+fn apply(flow: &mut Flow, model: &Model, judgement: &Judgement, row: &[f32; FEATURES]) {
+    let first = flow.verdict.verdict == Verdict::NoVerdict;
+    if !first && judgement.score <= flow.verdict.score {
+        return;
+    }
+    flow.verdict.score = judgement.score;
+    flow.verdict.probability = judgement.probability;
+    flow.verdict.verdict = model.verdict(judgement.score);
+    if flow.verdict.verdict < Verdict::Unsure {
+        return;
+    }
+    flow.class = judgement.class;
+    let kind = model
+        .classes()
+        .get(usize::from(judgement.class))
+        .map_or("", String::as_str);
+    if flow.verdict.kind.as_deref() != Some(kind) {
+        flow.verdict.kind = Some(kind.to_owned());
+    }
+    flow.verdict.reasons = reasons(model, row);
+}
+
+/// The strongest contributions, largest first, and the sum of the rest as "others".
+fn reasons(model: &Model, row: &[f32; FEATURES]) -> Vec<Reason> {
+    let explanation = model.explain(row);
+    let mut order: [usize; FEATURES] = std::array::from_fn(|i| i);
+    let strength = |i: &usize| -explanation.contributions[*i].abs();
+    order.sort_by(|a, b| strength(a).total_cmp(&strength(b)));
+    let mut reasons: Vec<_> = order[..REASONS_MAX]
+        .iter()
+        .map(|&i| Reason {
+            feature: FEATURE_SPECS[i].name,
+            value: row[i],
+            contribution: explanation.contributions[i],
+        })
+        .collect();
+    let others = explanation.bias
+        + order[REASONS_MAX..]
+            .iter()
+            .map(|&i| explanation.contributions[i])
+            .sum::<f32>();
+    reasons.push(Reason {
+        feature: "others",
+        value: 0.0,
+        contribution: others,
+    });
+    reasons
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,346 @@
+//! Flows, time-outs, evaluation points and books, over hand-made packets.
+
+use netml_common::{Direction, Link, Marks, PacketRecord, walk};
+use proptest::prelude::*;
+
+use super::super::{EndReason, EvaluationRow, FlowReport, FlowState, JudgedPacket, Settings, Sink};
+use super::Engine;
+use crate::flow::schema::FEATURE_SPECS;
+use crate::verdict::Verdict;
+
+const MS: u64 = 1_000_000;
+const S: u64 = 1_000_000_000;
+
+#[derive(Default)]
+struct Seen {
+    flows: Vec<FlowReport>,
+    packets: Vec<JudgedPacket>,
+    rows: Vec<(u64, u64, Vec<f32>)>,
+}
+
+impl Sink for Seen {
+    fn flow(&mut self, report: &FlowReport) {
+        self.flows.push(report.clone());
+    }
+    fn packet(&mut self, packet: &JudgedPacket) {
+        self.packets.push(*packet);
+    }
+    fn row(&mut self, row: &EvaluationRow<'_>) {
+        self.rows
+            .push((row.flow_id, row.packets, row.features.to_vec()));
+    }
+}
+
+impl Seen {
+    fn ended(&self) -> Vec<(EndReason, u64, u64)> {
+        self.flows
+            .iter()
+            .filter_map(|flow| match flow.state {
+                FlowState::End(reason) => Some((reason, flow.fwd_packets, flow.rev_packets)),
+                _ => None,
+            })
+            .collect()
+    }
+    fn feature(&self, row: usize, name: &str) -> f32 {
+        let at = FEATURE_SPECS
+            .iter()
+            .position(|spec| spec.name == name)
+            .unwrap();
+        self.rows[row].2[at]
+    }
+}
+
+/// A packet from 10.0.0.`from` to 10.0.0.`to`.
+fn packet(
+    mono_ns: u64,
+    from: u8,
+    to: u8,
+    ports: (u16, u16),
+    protocol: u8,
+    flags: u8,
+) -> PacketRecord {
+    let address = |last| netml_common::walk::mapped([10, 0, 0, last]);
+    PacketRecord {
+        kind: 1,
+        version: 1,
+        length_units: 8,
+        ip_protocol: protocol,
+        marks: Marks(0),
+        slot: 0,
+        segments: 1,
+        mono_ns,
+        src: address(from),
+        dst: address(to),
+        wire_bytes: 60,
+        payload_bytes: 0,
+        src_port: ports.0,
+        dst_port: ports.1,
+        tcp_flags: flags,
+        hop_limit: 64,
+        tcp_window: 1000,
+    }
+}
+
+fn engine() -> Engine {
+    Engine::new(Settings::default(), None)
+}
+
+#[test]
+fn both_directions_are_one_flow_whose_initiator_sent_the_syn() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    engine.packet(&packet(S, 1, 2, (5000, 80), 6, 0x02), &mut seen);
+    engine.packet(&packet(S + MS, 2, 1, (80, 5000), 6, 0x12), &mut seen);
+    engine.packet(&packet(S + 2 * MS, 1, 2, (5000, 80), 6, 0x10), &mut seen);
+    engine.finish(&mut seen);
+    assert_eq!(seen.ended(), [(EndReason::Shutdown, 2, 1)]);
+    let flow = seen.flows.last().unwrap();
+    assert_eq!((flow.ends.src_port, flow.ends.dst_port), (5000, 80));
+    assert_eq!(flow.initiator_direction, Direction::Ingress);
+    assert_eq!(flow.verdict.verdict, Verdict::NoVerdict);
+}
+
+#[test]
+fn a_syn_ack_seen_first_names_its_receiver_as_initiator() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    engine.packet(&packet(S, 2, 1, (80, 5000), 6, 0x12), &mut seen);
+    engine.finish(&mut seen);
+    let flow = seen.flows.last().unwrap();
+    assert_eq!(
+        (flow.ends.src_port, flow.fwd_packets, flow.rev_packets),
+        (5000, 0, 1)
+    );
+    assert_eq!(flow.initiator_direction, Direction::Egress);
+}
+
+#[test]
+fn an_echo_and_its_reply_are_one_flow() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    engine.packet(&packet(S, 1, 2, (8, 0), 1, 0), &mut seen);
+    engine.packet(&packet(S + MS, 2, 1, (0, 0), 1, 0), &mut seen);
+    engine.finish(&mut seen);
+    assert_eq!(seen.ended(), [(EndReason::Shutdown, 1, 1)]);
+}
+
+#[test]
+fn every_time_out_ends_its_flow_with_its_reason() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    engine.packet(&packet(S, 1, 2, (1, 80), 6, 0x02), &mut seen);
+    engine.packet(&packet(S, 1, 3, (2, 80), 6, 0x10), &mut seen);
+    engine.packet(&packet(S, 1, 4, (3, 53), 17, 0), &mut seen);
+    engine.packet(&packet(S, 1, 5, (4, 80), 6, 0x04), &mut seen);
+    engine.packet(&packet(S, 1, 6, (5, 80), 6, 0x11), &mut seen);
+    engine.packet(&packet(S, 6, 1, (80, 5), 6, 0x11), &mut seen);
+    let mut at = Vec::new();
+    for second in 2..80 {
+        engine.advance(second * S, &mut seen);
+        for (reason, _, _) in seen.ended().into_iter().skip(at.len()) {
+            at.push((reason, second));
+        }
+    }
+    at.sort_by_key(|(reason, second)| (*second, reason.name()));
+    assert_eq!(
+        at,
+        [
+            (EndReason::Fin, 7),
+            (EndReason::Rst, 7),
+            (EndReason::HalfOpen, 12),
+            (EndReason::Idle, 32),
+            (EndReason::Idle, 62),
+        ]
+    );
+    assert_eq!(engine.books().packets_live, 0);
+}
+
+#[test]
+fn a_flow_that_goes_on_is_begun_anew_at_the_active_time_out_with_its_initiator() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    for second in 1..=130 {
+        let ends = if second % 2 == 1 {
+            (1, 2, (9, 10))
+        } else {
+            (2, 1, (10, 9))
+        };
+        engine.packet(
+            &packet(second * S, ends.0, ends.1, ends.2, 17, 0),
+            &mut seen,
+        );
+    }
+    engine.finish(&mut seen);
+    assert_eq!(
+        seen.ended(),
+        [
+            (EndReason::ActiveTimeout, 60, 60),
+            (EndReason::Shutdown, 5, 5)
+        ]
+    );
+    assert!(seen.flows.iter().all(|flow| flow.ends.src_port == 9));
+}
+
+#[test]
+fn a_new_syn_on_a_closed_flow_begins_another() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    engine.packet(&packet(S, 1, 2, (5000, 80), 6, 0x02), &mut seen);
+    engine.packet(&packet(S, 2, 1, (80, 5000), 6, 0x14), &mut seen);
+    engine.packet(&packet(2 * S, 1, 2, (5000, 80), 6, 0x02), &mut seen);
+    engine.finish(&mut seen);
+    assert_eq!(
+        seen.ended(),
+        [(EndReason::Rst, 1, 1), (EndReason::Shutdown, 1, 0)]
+    );
+}
+
+#[test]
+fn rows_come_at_fibonacci_points_after_a_quiet_second_and_at_the_end() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    for i in 0..10 {
+        engine.packet(&packet(S + i * MS, 1, 2, (9, 10), 17, 0), &mut seen);
+    }
+    let points = |seen: &Seen| seen.rows.iter().map(|row| row.1).collect::<Vec<_>>();
+    assert_eq!(points(&seen), [1, 2, 3, 5, 8]);
+    engine.advance(3 * S, &mut seen);
+    assert_eq!(points(&seen), [1, 2, 3, 5, 8, 10], "quiet");
+    engine.packet(&packet(4 * S, 1, 2, (9, 10), 17, 0), &mut seen);
+    engine.advance(6 * S, &mut seen);
+    assert_eq!(points(&seen).len(), 6, "once between two points");
+    engine.finish(&mut seen);
+    assert_eq!(points(&seen), [1, 2, 3, 5, 8, 10, 11], "end");
+}
+
+#[test]
+fn a_scan_shows_in_the_first_packet_of_its_later_flows() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    for port in 1..=100u16 {
+        engine.packet(
+            &packet(S + u64::from(port) * MS, 1, 2, (40_000, port), 6, 0x02),
+            &mut seen,
+        );
+        engine.packet(
+            &packet(S + u64::from(port) * MS, 2, 1, (port, 40_000), 6, 0x14),
+            &mut seen,
+        );
+    }
+    engine.flush(&mut seen);
+    let last = seen.rows.len() - 2;
+    assert_eq!(seen.rows[last].1, 1);
+    assert!(seen.feature(last, "pair_refused_share") > 0.9);
+    let ports = seen.feature(last, "pair_ports_log2").exp2();
+    assert!((80.0..125.0).contains(&ports), "{ports}");
+    assert!(
+        seen.feature(0, "pair_refused_share") < 0.01,
+        "nothing is known at the first packet"
+    );
+}
+
+#[test]
+fn a_lone_unanswered_flow_is_no_failure_rate() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    engine.packet(&packet(S, 1, 2, (1, 53), 17, 0), &mut seen);
+    engine.flush(&mut seen);
+    assert!(seen.feature(0, "src_unanswered_share") < 0.01);
+}
+
+#[test]
+fn a_full_table_evicts_the_longest_untouched_and_counts_it() {
+    let settings = Settings {
+        flows_max: 4,
+        hosts_max: 3,
+        ..Settings::default()
+    };
+    let (mut engine, mut seen) = (Engine::new(settings, None), Seen::default());
+    for i in 0..6 {
+        engine.packet(
+            &packet(S + i * MS, 1, 10 + i as u8, (1, 2), 17, 0),
+            &mut seen,
+        );
+    }
+    assert_eq!(engine.flows_live(), 4);
+    let books = engine.books();
+    assert_eq!(
+        (books.flows_evicted, books.packets_ended, books.packets_live),
+        (2, 2, 4)
+    );
+    assert!(books.hosts_evicted > 0);
+}
+
+#[test]
+fn packets_lost_while_a_flow_lives_are_stamped_on_it() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    engine.lost(5);
+    engine.packet(&packet(S, 1, 2, (1, 2), 17, 0), &mut seen);
+    engine.lost(7);
+    engine.finish(&mut seen);
+    assert_eq!(seen.flows.last().unwrap().verdict.lost_meanwhile, 7);
+}
+
+#[test]
+fn time_stamps_years_apart_and_backwards_lose_nothing() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    for mono_ns in [S, u64::MAX, 0, 5 * S, u64::MAX / 2] {
+        engine.packet(&packet(mono_ns, 1, 2, (1, 2), 17, 0), &mut seen);
+    }
+    engine.finish(&mut seen);
+    assert_eq!(engine.books().packets_ended, 5);
+    assert_eq!(engine.books().out_of_order, 3);
+}
+
+proptest! {
+    /// Any packets at any time: each is shown once, totals of ended flows are all packets, rows
+    /// are finite.
+    #[test]
+    fn books_balance(
+        items in proptest::collection::vec((0u64..200_000, 1u8..5, 1u8..5, 0u16..4, 0u16..4, any::<u8>(), 0usize..4), 1..300),
+        flows_max in 1usize..12,
+    ) {
+        let settings = Settings { flows_max, hosts_max: flows_max, ..Settings::default() };
+        let (mut engine, mut seen) = (Engine::new(settings, None), Seen::default());
+        for (ms, from, to, a, b, flags, protocol) in &items {
+            let protocol = [6, 17, 1, 47][*protocol];
+            engine.packet(&packet(ms * MS, *from, *to, (*a, *b), protocol, *flags), &mut seen);
+            let books = engine.books();
+            prop_assert_eq!(books.packets_in, books.packets_ended + books.packets_live);
+            prop_assert!(engine.flows_live() <= flows_max);
+        }
+        engine.finish(&mut seen);
+        let books = engine.books();
+        prop_assert_eq!(books.packets_ended, items.len() as u64);
+        prop_assert_eq!(books.flows_started, books.flows_ended);
+        prop_assert_eq!(seen.packets.len(), items.len());
+        let in_flows: u64 = seen.ended().iter().map(|(_, fwd, rev)| fwd + rev).sum();
+        prop_assert_eq!(in_flows, items.len() as u64);
+        prop_assert!(seen.rows.iter().all(|row| row.2.iter().all(|value| value.is_finite())));
+    }
+
+    /// The same packets in other batches give the same rows.
+    #[test]
+    fn batches_do_not_matter(cut in 1usize..40) {
+        let run = |cut: usize| {
+            let (mut engine, mut seen) = (engine(), Seen::default());
+            for i in 0..200u64 {
+                engine.packet(&packet(S + i * 100 * MS, (i % 5) as u8, 9, (i as u16 % 7, 80), 17, 0), &mut seen);
+                if (i as usize).is_multiple_of(cut) {
+                    engine.flush(&mut seen);
+                }
+            }
+            engine.finish(&mut seen);
+            seen.rows
+        };
+        prop_assert_eq!(run(cut), run(usize::MAX));
+    }
+}
+
+#[test]
+fn walked_frames_reach_a_flow() {
+    let mut frame = vec![0u8; 12];
+    frame.extend([
+        8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 9, 0, 53, 0,
+        8, 0, 0,
+    ]);
+    let walked = walk(&frame[..], 42, Link::Ethernet).unwrap();
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    engine.packet(&walked.record(S, 0, Direction::Egress, 1, 42), &mut seen);
+    engine.finish(&mut seen);
+    assert_eq!(
+        seen.flows.last().unwrap().initiator_direction,
+        Direction::Egress
+    );
+}

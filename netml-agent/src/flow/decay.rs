@@ -1,0 +1,207 @@
+//! Small incremental statistics: O(1) memory and time, no history.
+
+/// Half-life of every decayed count.
+pub const HALF_LIFE_NS: u64 = 10_000_000_000;
+
+/// Factor by which decayed counts shrink over `elapsed_ns`: `2^(−elapsed / half-life)`.
+#[must_use]
+pub fn decay_factor(elapsed_ns: u64) -> f32 {
+    // Below 2 ms the factor differs from one by less than 2e-4: not worth an exponential.
+    if elapsed_ns < HALF_LIFE_NS / 5_000 {
+        return 1.0 - (elapsed_ns as f32 / HALF_LIFE_NS as f32) * std::f32::consts::LN_2;
+    }
+    (-(elapsed_ns as f32 / HALF_LIFE_NS as f32)).exp2()
+}
+
+/// Approximate count of distinct values over the last one to two [`Sketch::GENERATION_NS`]:
+/// linear counting (Whang et al., 1990) over two bitmaps of 256 bits that take turns. A turn
+/// begins with the first value, so that absolute time does not matter.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sketch {
+    current: [u64; 4],
+    previous: [u64; 4],
+    current_since_ns: u64,
+}
+
+impl Sketch {
+    /// Life of one bitmap.
+    pub const GENERATION_NS: u64 = 15_000_000_000;
+    const BITS: f32 = 256.0;
+
+    /// Adds a value.
+    pub fn insert(&mut self, value: u64, now_ns: u64) {
+        match self.age(now_ns) {
+            0 => {}
+            1 => {
+                self.previous = std::mem::take(&mut self.current);
+                self.current_since_ns += Self::GENERATION_NS;
+            }
+            _ => {
+                *self = Self {
+                    current_since_ns: now_ns,
+                    ..Self::default()
+                }
+            }
+        }
+        let bit = (mix(value) >> 56) as usize;
+        self.current[bit / 64] |= 1 << (bit % 64);
+    }
+
+    /// Distinct values, with a standard error of about 6 % at 200; at most 1,420 (all bits set).
+    #[must_use]
+    pub fn count(&self, now_ns: u64) -> f32 {
+        let age = self.age(now_ns);
+        let set: u32 = (0..4)
+            .map(|i| match age {
+                0 => (self.current[i] | self.previous[i]).count_ones(),
+                1 => self.current[i].count_ones(),
+                _ => 0,
+            })
+            .sum();
+        let empty = (Self::BITS - set as f32).max(1.0);
+        Self::BITS * (Self::BITS / empty).ln()
+    }
+
+    fn age(&self, now_ns: u64) -> u64 {
+        now_ns.saturating_sub(self.current_since_ns) / Self::GENERATION_NS
+    }
+}
+
+/// Finaliser of splitmix64 (Steele et al., 2014), unseeded so that a replay repeats itself.
+#[must_use]
+pub const fn mix(value: u64) -> u64 {
+    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Mean and deviation of everything added (Welford, 1962).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Running {
+    /// Values added.
+    pub count: u32,
+    mean: f32,
+    squares: f32,
+}
+
+impl Running {
+    /// Adds a value.
+    pub fn add(&mut self, value: f32) {
+        self.count = self.count.saturating_add(1);
+        let delta = value - self.mean;
+        self.mean += delta / self.count as f32;
+        self.squares += delta * (value - self.mean);
+    }
+
+    /// Mean; 0 without values.
+    #[must_use]
+    pub fn mean(&self) -> f32 {
+        self.mean
+    }
+
+    /// Coefficient of variation, capped at 10; −1 below two values.
+    #[must_use]
+    pub fn variation(&self) -> f32 {
+        if self.count < 2 {
+            return -1.0;
+        }
+        let deviation = (self.squares.max(0.0) / self.count as f32).sqrt();
+        (deviation / self.mean.abs().max(1e-6)).min(10.0)
+    }
+}
+
+/// Mean and deviation that forget: the last about eight values count.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Recent {
+    /// Values added.
+    pub count: u32,
+    mean: f32,
+    variance: f32,
+}
+
+impl Recent {
+    const WEIGHT_MIN: f32 = 1.0 / 8.0;
+
+    /// Adds a value.
+    pub fn add(&mut self, value: f32) {
+        self.count = self.count.saturating_add(1);
+        let weight = (1.0 / self.count as f32).max(Self::WEIGHT_MIN);
+        let delta = value - self.mean;
+        self.mean += weight * delta;
+        self.variance = (1.0 - weight) * (self.variance + weight * delta * delta);
+    }
+
+    /// Mean; 0 without values.
+    #[must_use]
+    pub fn mean(&self) -> f32 {
+        self.mean
+    }
+
+    /// Coefficient of variation, capped at 10; −1 below three values.
+    #[must_use]
+    pub fn variation(&self) -> f32 {
+        if self.count < 3 {
+            return -1.0;
+        }
+        (self.variance.max(0.0).sqrt() / self.mean.abs().max(1e-6)).min(10.0)
+    }
+}
+
+/// `log2(1 + value)`, rounded to sixteenths so that tiny differences do not split a tree.
+#[must_use]
+pub fn log_bin(value: f32) -> f32 {
+    ((1.0 + value.max(0.0)).log2() * 16.0).round() / 16.0
+}
+
+/// `part / whole`, 0 where there is no whole.
+#[must_use]
+pub fn share(part: f32, whole: f32) -> f32 {
+    if whole > 0.0 {
+        (part / whole).clamp(0.0, 1.0)
+    } else {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_count_halves_in_ten_seconds_in_one_step_or_in_many() {
+        let whole = decay_factor(HALF_LIFE_NS);
+        let steps = (0..10_000).fold(1.0f32, |f, _| f * decay_factor(HALF_LIFE_NS / 10_000));
+        assert!((whole - 0.5).abs() < 1e-6);
+        assert!((steps - 0.5).abs() < 1e-2, "{steps}");
+    }
+
+    #[test]
+    fn the_sketch_counts_within_three_standard_errors_and_forgets() {
+        for distinct in [1u64, 10, 50, 200] {
+            let mut sketch = Sketch::default();
+            for value in 0..distinct * 3 {
+                sketch.insert(value % distinct, 0);
+            }
+            let counted = sketch.count(0);
+            assert!(
+                (counted - distinct as f32).abs() <= 1.0 + distinct as f32 * 0.18,
+                "{distinct}: {counted}"
+            );
+            assert!(sketch.count(3 * Sketch::GENERATION_NS) < 0.5);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn running_agrees_with_two_passes(values in proptest::collection::vec(0f32..1e4, 2..60)) {
+            let mut running = Running::default();
+            values.iter().for_each(|v| running.add(*v));
+            let mean = values.iter().sum::<f32>() / values.len() as f32;
+            let deviation = (values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / values.len() as f32).sqrt();
+            prop_assert!((running.mean() - mean).abs() <= 1e-3 * mean.abs() + 1e-3);
+            prop_assert!((running.variation() - (deviation / mean.max(1e-6)).min(10.0)).abs() < 1e-2);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What hosts and pairs of hosts did lately.
+//!
+//! A host has one window for both of its roles: as initiator ("source") and as responder
+//! ("destination"). Counts decay with [`super::decay::HALF_LIFE_NS`]; all of it is O(1) per
+//! packet.
+
+use super::decay::{Recent, Sketch, decay_factor};
+
+/// Decayed counts of one host.
+#[derive(Clone, Debug, Default)]
+pub struct HostWindow {
+    updated_ns: u64,
+    /// Packets sent as initiator.
+    pub sent_packets: f32,
+    /// Flows begun.
+    pub flows: f32,
+    /// Of these: got an answer from the responder.
+    pub answered: f32,
+    /// Of these: refused by RST before any payload came back.
+    pub refused: f32,
+    /// Responders of the flows it began.
+    pub destinations: Sketch,
+    /// Ports of the responders it tried.
+    pub ports: Sketch,
+    /// Packets received as responder.
+    pub received_packets: f32,
+    /// Packets sent as responder.
+    pub replied_packets: f32,
+    /// Flows others began with it.
+    pub asked_flows: f32,
+    /// Of these: answered.
+    pub asked_answered: f32,
+    /// Of these: refused by its RST.
+    pub asked_refused: f32,
+    /// Initiators that came to it.
+    pub sources: Sketch,
+}
+
+impl HostWindow {
+    /// Brings all counts to `now_ns`.
+    pub fn decay(&mut self, now_ns: u64) {
+        let elapsed_ns = now_ns.saturating_sub(self.updated_ns);
+        if elapsed_ns == 0 {
+            return;
+        }
+        let f = decay_factor(elapsed_ns);
+        self.updated_ns = now_ns;
+        for count in [
+            &mut self.sent_packets,
+            &mut self.flows,
+            &mut self.answered,
+            &mut self.refused,
+            &mut self.received_packets,
+            &mut self.replied_packets,
+            &mut self.asked_flows,
+            &mut self.asked_answered,
+            &mut self.asked_refused,
+        ] {
+            *count *= f;
+        }
+    }
+}
+
+/// Decayed counts and recent statistics of an initiator with one responder.
+#[derive(Clone, Debug, Default)]
+pub struct PairWindow {
+    updated_ns: u64,
+    /// Packets both ways.
+    pub packets: f32,
+    /// Flows begun.
+    pub flows: f32,
+    /// Of these: answered.
+    pub answered: f32,
+    /// Of these: refused.
+    pub refused: f32,
+    /// Wire bytes from the initiator.
+    pub sent_bytes: f32,
+    /// Wire bytes to the initiator.
+    pub received_bytes: f32,
+    /// Responder ports tried.
+    pub ports: Sketch,
+    /// Gaps between the starts of flows, in seconds.
+    pub start_gaps_s: Recent,
+    /// Start of the latest flow.
+    pub last_start_ns: u64,
+    /// Payload bytes, both ways, of flows that ended.
+    pub ended_bytes: Recent,
+    /// Duration in seconds of flows that ended.
+    pub ended_s: Recent,
+}
+
+impl PairWindow {
+    /// Brings all counts to `now_ns`.
+    pub fn decay(&mut self, now_ns: u64) {
+        let elapsed_ns = now_ns.saturating_sub(self.updated_ns);
+        if elapsed_ns == 0 {
+            return;
+        }
+        let f = decay_factor(elapsed_ns);
+        self.updated_ns = now_ns;
+        for count in [
+            &mut self.packets,
+            &mut self.flows,
+            &mut self.answered,
+            &mut self.refused,
+            &mut self.sent_bytes,
+            &mut self.received_bytes,
+        ] {
+            *count *= f;
+        }
+    }
+
+    /// Notes the start of a flow.
+    pub fn start(&mut self, now_ns: u64) {
+        if self.last_start_ns != 0 {
+            self.start_gaps_s
+                .add(now_ns.saturating_sub(self.last_start_ns) as f32 / 1e9);
+        }
+        self.last_start_ns = now_ns;
+        self.flows += 1.0;
+    }
+}

@@ -1,0 +1,281 @@
+//! One flow: totals, flags and the statistics its features come from.
+
+use netml_common::{Direction, Marks, PacketRecord};
+
+use super::decay::Running;
+use super::key::FlowKey;
+use super::lru::Place;
+use crate::engine::{EndReason, FlowEnds};
+use crate::verdict::FlowVerdict;
+
+/// TCP flag bits (RFC 9293 §3.1).
+pub mod tcp_flag {
+    /// Last of the sender's data.
+    pub const FIN: u8 = 1;
+    /// Opens.
+    pub const SYN: u8 = 2;
+    /// Refuses or aborts.
+    pub const RST: u8 = 4;
+    /// Push.
+    pub const PSH: u8 = 8;
+    /// Acknowledges.
+    pub const ACK: u8 = 16;
+}
+
+/// IP protocol number of TCP.
+pub const PROTO_TCP: u8 = 6;
+
+/// Totals and statistics of one direction.
+#[derive(Clone, Debug, Default)]
+pub struct Half {
+    /// Wire packets.
+    pub packets: u64,
+    /// Wire bytes.
+    pub bytes: u64,
+    /// Payload bytes.
+    pub payload_bytes: u64,
+    /// Payload bytes of the first packet that had any.
+    pub first_payload_bytes: u32,
+    /// Payload bytes per frame.
+    pub payload: Running,
+    /// A FIN was seen.
+    pub fin: bool,
+}
+
+/// How far a TCP connection came, in the order of progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Handshake {
+    /// Not TCP, or its beginning was not seen.
+    #[default]
+    Unknown,
+    /// SYN only.
+    Opened,
+    /// SYN-ACK seen.
+    Answered,
+    /// The initiator acknowledged.
+    Established,
+}
+
+/// A live flow.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// Unique within one engine.
+    pub id: u64,
+    /// Its key, for both directions.
+    pub key: FlowKey,
+    /// Which end of the key began it.
+    pub initiator_is_low: bool,
+    /// Direction at the interface of the initiator's packets.
+    pub initiator_direction: Direction,
+    /// First packet.
+    pub first_ns: u64,
+    /// Last packet.
+    pub last_ns: u64,
+    /// Frames, both ways: the unit of the evaluation points.
+    pub frames: u64,
+    /// Frames that carried payload.
+    pub payload_frames: u64,
+    /// From the initiator.
+    pub fwd: Half,
+    /// To the initiator.
+    pub rev: Half,
+    /// OR of all TCP flags.
+    pub tcp_flags: u8,
+    /// SYN without ACK seen.
+    pub syns: u32,
+    /// RST seen.
+    pub rsts: u32,
+    /// Frames with ACK.
+    pub acks: u32,
+    /// Frames with PSH.
+    pub pushes: u32,
+    /// How far the connection came.
+    pub handshake: Handshake,
+    /// Changes of direction between frames that follow each other.
+    pub turns: u32,
+    /// Gaps between frames, in milliseconds.
+    pub gaps_ms: Running,
+    /// Longest gap.
+    pub gap_max_ms: f32,
+    /// Latest gap.
+    pub gap_last_ms: f32,
+    /// Direction of the latest frame.
+    pub last_forward: bool,
+    /// Payload bytes of the latest frame.
+    pub last_payload_bytes: u32,
+    /// TCP flags of the latest frame.
+    pub last_tcp_flags: u8,
+    /// Frames that were fragments.
+    pub fragments: u32,
+    /// Set once the flow can only end.
+    pub closed: Option<EndReason>,
+    /// Refused: a RST of the responder before any payload of it.
+    pub refused: bool,
+    /// Frames at the latest evaluation.
+    pub judged_frames: u64,
+    /// Frames at the evaluation point that comes next, and at the one before it (Fibonacci).
+    pub next_point: u64,
+    /// See `next_point`.
+    pub last_point: u64,
+    /// The quiet-second evaluation between these two points has been made.
+    pub quiet_judged: bool,
+    /// The first report was made.
+    pub started: bool,
+    /// Time of the latest report the clock asked for; at first that of the first packet. Reports
+    /// for other reasons do not move it, so that batches of packets do not change the wheel.
+    pub reported_ns: u64,
+    /// Frames at that report.
+    pub reported_frames: u64,
+    /// Packets and rows of this flow that wait for the next flush.
+    pub pending: u32,
+    /// Places of initiator, responder and pair in their tables, to be checked before use.
+    pub places: [Place; 3],
+    /// Packets the sensor had lost when the flow began.
+    pub lost_before: u64,
+    /// Most probable attack class at the highest score.
+    pub class: u8,
+    /// Its verdict so far.
+    pub verdict: FlowVerdict,
+}
+
+impl Flow {
+    /// A flow before its first packet.
+    #[must_use]
+    pub fn new(
+        id: u64,
+        key: FlowKey,
+        initiator_is_low: bool,
+        record: &PacketRecord,
+        from_low: bool,
+        now_ns: u64,
+    ) -> Self {
+        let of_packet = record.direction();
+        let opposite = match of_packet {
+            Direction::Ingress => Direction::Egress,
+            Direction::Egress => Direction::Ingress,
+        };
+        Self {
+            id,
+            key,
+            initiator_is_low,
+            initiator_direction: if from_low == initiator_is_low {
+                of_packet
+            } else {
+                opposite
+            },
+            first_ns: now_ns,
+            last_ns: now_ns,
+            frames: 0,
+            payload_frames: 0,
+            fwd: Half::default(),
+            rev: Half::default(),
+            tcp_flags: 0,
+            syns: 0,
+            rsts: 0,
+            acks: 0,
+            pushes: 0,
+            handshake: Handshake::Unknown,
+            turns: 0,
+            gaps_ms: Running::default(),
+            gap_max_ms: 0.0,
+            gap_last_ms: 0.0,
+            last_forward: true,
+            last_payload_bytes: 0,
+            last_tcp_flags: 0,
+            fragments: 0,
+            closed: None,
+            refused: false,
+            judged_frames: 0,
+            next_point: 1,
+            last_point: 1,
+            quiet_judged: false,
+            started: false,
+            reported_ns: now_ns,
+            reported_frames: 1,
+            pending: 0,
+            places: [Place::MAX; 3],
+            lost_before: 0,
+            class: 0,
+            verdict: FlowVerdict::default(),
+        }
+    }
+
+    /// Adds a packet. `now_ns` is its time, never before an earlier packet's.
+    pub fn add(&mut self, record: &PacketRecord, forward: bool, now_ns: u64) {
+        if self.frames > 0 {
+            self.gap_last_ms = now_ns.saturating_sub(self.last_ns) as f32 / 1e6;
+            self.gap_max_ms = self.gap_max_ms.max(self.gap_last_ms);
+            self.gaps_ms.add(self.gap_last_ms);
+            self.turns += u32::from(forward != self.last_forward);
+        }
+        self.frames += 1;
+        self.last_ns = now_ns;
+        self.last_forward = forward;
+        self.last_payload_bytes = record.payload_bytes;
+        self.last_tcp_flags = record.tcp_flags;
+        self.fragments += u32::from(
+            record
+                .marks
+                .has(Marks::FRAGMENT_FIRST | Marks::FRAGMENT_LATER),
+        );
+        let half = if forward {
+            &mut self.fwd
+        } else {
+            &mut self.rev
+        };
+        half.packets += u64::from(record.segments);
+        half.bytes += u64::from(record.wire_bytes);
+        half.payload_bytes += u64::from(record.payload_bytes);
+        half.payload.add(record.payload_bytes as f32);
+        if record.payload_bytes > 0 {
+            self.payload_frames += 1;
+            if half.first_payload_bytes == 0 {
+                half.first_payload_bytes = record.payload_bytes;
+            }
+        }
+        if record.ip_protocol == PROTO_TCP {
+            self.add_tcp(record.tcp_flags, forward);
+        }
+    }
+
+    fn add_tcp(&mut self, flags: u8, forward: bool) {
+        use tcp_flag::{ACK, FIN, PSH, RST, SYN};
+        self.tcp_flags |= flags;
+        self.acks += u32::from(flags & ACK != 0);
+        self.pushes += u32::from(flags & PSH != 0);
+        if flags & (SYN | ACK) == SYN {
+            self.syns += 1;
+            self.handshake = self.handshake.max(Handshake::Opened);
+        } else if flags & (SYN | ACK) == SYN | ACK {
+            self.handshake = self.handshake.max(Handshake::Answered);
+        } else if flags & ACK != 0 && forward && self.handshake == Handshake::Answered {
+            self.handshake = Handshake::Established;
+        }
+        if flags & FIN != 0 {
+            if forward {
+                self.fwd.fin = true
+            } else {
+                self.rev.fin = true
+            }
+        }
+        if flags & RST != 0 {
+            self.rsts += 1;
+            self.refused |= !forward && self.rev.payload_bytes == 0;
+            self.closed.get_or_insert(EndReason::Rst);
+        } else if self.fwd.fin && self.rev.fin {
+            self.closed.get_or_insert(EndReason::Fin);
+        }
+    }
+
+    /// Who with whom.
+    #[must_use]
+    pub fn ends(&self) -> FlowEnds {
+        self.key.ends(self.initiator_is_low)
+    }
+
+    /// True for TCP that got no answer to its SYN.
+    #[must_use]
+    pub fn is_half_open(&self) -> bool {
+        self.handshake == Handshake::Opened && self.rev.packets == 0
+    }
+}
