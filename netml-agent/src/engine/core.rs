@@ -42,7 +42,7 @@ struct Pending {
 
 /// The engine. See the module.
 ///
-/// Memory is bounded by [`Settings`]: about 600 bytes a flow and 350 a host and a pair. Nothing is
+/// Memory is bounded by [`Settings`]: about 560 bytes a flow and 350 a host and a pair. Nothing is
 /// allocated per packet once the tables have grown.
 pub struct Engine {
     settings: Settings,
