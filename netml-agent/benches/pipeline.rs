@@ -46,13 +46,19 @@ fn main() {
                 let _ = black_box(PacketRecord::from_bytes(black_box(record)));
             }
         }));
-        stages[1].1.push(timed(|| (rows, flows) = through_engine(&ring, None)));
+        stages[1]
+            .1
+            .push(timed(|| (rows, flows) = through_engine(&ring, None)));
         if model.is_some() {
             let model = model.clone();
-            stages[2].1.push(timed(|| (rows, flows) = through_engine(&ring, model)));
+            stages[2]
+                .1
+                .push(timed(|| (rows, flows) = through_engine(&ring, model)));
         }
     }
-    println!("input: {PACKETS} records in memory, {flows} flows, {rows} rows judged; {ROUNDS} rounds, one thread");
+    println!(
+        "input: {PACKETS} records in memory, {flows} flows, {rows} rows judged; {ROUNDS} rounds, one thread"
+    );
     let base = median(&mut stages[0].1);
     for (name, rates) in &mut stages {
         if rates.is_empty() {
@@ -102,7 +108,9 @@ fn median(values: &mut [f64]) -> f64 {
 fn ring_bytes() -> Vec<u8> {
     let mut state = 1u64;
     let mut random = |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
     let mut bytes = Vec::with_capacity(PACKETS * PACKET_RECORD_BYTES);

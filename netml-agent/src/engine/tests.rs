@@ -344,3 +344,90 @@ fn walked_frames_reach_a_flow() {
         Direction::Egress
     );
 }
+
+/// A model whose one split calls more than eight frames an attack of class "scan".
+fn model_of_frames() -> std::sync::Arc<crate::model::Model> {
+    use crate::model::{Forest, Model, Node, SHARE_ONE, Tree};
+    let feature = FEATURE_SPECS
+        .iter()
+        .position(|spec| spec.name == "flow_frames_log2")
+        .unwrap();
+    let split = Node {
+        threshold: 3.5,
+        left: 1,
+        feature: feature as u8,
+        flags: 0,
+    };
+    let nodes = vec![split, Node::leaf(1, 0), Node::leaf(2, 1)];
+    let tree = Tree::new(
+        nodes,
+        vec![SHARE_ONE / 2, 0, SHARE_ONE],
+        vec![0, 0, SHARE_ONE, 0],
+        3,
+    )
+    .unwrap();
+    let mut parts = crate::model::testing::parts(1, 1, 1);
+    parts.forest = Forest::new(vec![tree], 3).unwrap();
+    std::sync::Arc::new(Model::from_bytes(&crate::model::encode(&parts).unwrap()).unwrap())
+}
+
+#[test]
+fn a_flow_keeps_its_highest_verdict_and_packets_carry_what_was_known() {
+    let (mut engine, mut seen) = (
+        Engine::new(Settings::default(), Some(model_of_frames())),
+        Seen::default(),
+    );
+    for i in 0..20 {
+        engine.packet(&packet(S + i * MS, 1, 2, (9, 10), 17, 0), &mut seen);
+    }
+    engine.finish(&mut seen);
+    let verdicts: Vec<_> = seen.packets.iter().map(|packet| packet.verdict).collect();
+    // Points are 1, 2, 3, 5, 8 and 13 frames: the thirteenth is the first above eight.
+    assert!(
+        verdicts[..12]
+            .iter()
+            .all(|verdict| *verdict == Verdict::Normal)
+    );
+    assert!(
+        verdicts[12..]
+            .iter()
+            .all(|verdict| *verdict == Verdict::Suspicious)
+    );
+    let last = &seen.flows.last().unwrap().verdict;
+    assert_eq!(
+        (last.verdict, last.kind.as_deref()),
+        (Verdict::Suspicious, Some("scan"))
+    );
+    assert_eq!(last.reasons[0].feature, "flow_frames_log2");
+    let sum: f32 = last.reasons.iter().map(|reason| reason.contribution).sum();
+    assert!(
+        (sum - last.score).abs() < 1e-3,
+        "{sum} is not {}",
+        last.score
+    );
+    assert_eq!(last.reasons.len(), 6, "five and others");
+}
+
+#[test]
+fn a_raised_verdict_is_reported_at_once() {
+    let (mut engine, mut seen) = (
+        Engine::new(Settings::default(), Some(model_of_frames())),
+        Seen::default(),
+    );
+    for i in 0..13 {
+        engine.packet(&packet(S + i * MS, 1, 2, (9, 10), 17, 0), &mut seen);
+    }
+    engine.flush(&mut seen);
+    let states: Vec<_> = seen
+        .flows
+        .iter()
+        .map(|flow| (flow.state, flow.verdict.verdict))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            (FlowState::Start, Verdict::Normal),
+            (FlowState::Update, Verdict::Suspicious)
+        ]
+    );
+}
