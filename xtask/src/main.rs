@@ -1,6 +1,8 @@
 //! Every chore of the project: `run`, `test`, `bench`, `ebpf`, `setup`, `lab`.
 
 mod lab;
+mod process;
+mod run;
 mod sys;
 
 use clap::{Parser, Subcommand};
@@ -18,12 +20,15 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Builds and starts everything and prints the dashboard's address
+    Run(run::RunArgs),
     /// Makes labelled traffic between namespaces of its own (root)
     Lab(lab::LabArgs),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
         Command::Lab(args) => lab::run(&args),
     }
 }

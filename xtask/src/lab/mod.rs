@@ -6,9 +6,11 @@
 
 mod attack;
 mod benign;
+mod endless;
 mod frame;
 mod pcap;
 mod random;
+pub(crate) mod relay;
 pub(crate) mod report;
 mod services;
 pub(crate) mod space;
@@ -25,7 +27,9 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::sys;
+pub(crate) use endless::Endless;
 use random::Random;
+pub(crate) use relay::Relay;
 use report::{Label, Report, unix_ms};
 use services::{Datagrams, Service};
 pub(crate) use space::{Lab, Offloads, Space};
@@ -77,6 +81,9 @@ pub(crate) struct LabArgs {
     /// Seed of sizes, pauses and choices
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// With --write: all scenarios in one capture, attacks in its second half
+    #[arg(long, requires = "write")]
+    mixed: bool,
     /// Only lists the scenarios
     #[arg(long)]
     list: bool,
@@ -109,6 +116,12 @@ pub(crate) fn run(args: &LabArgs) -> anyhow::Result<()> {
         lab.name(Space::Server)
     );
     let reports = match &args.write {
+        Some(directory) if args.mixed => {
+            let path = directory.join("lab");
+            record(&lab, &path, || {
+                play_mixed(&lab, &chosen, duration, args.seed)
+            })?
+        }
         Some(directory) => write(&lab, &chosen, duration, args.seed, directory)?,
         None => play(&lab, &chosen, duration, args.seed)?,
     };
@@ -218,6 +231,30 @@ pub(crate) fn start(
     })
 }
 
+/// Ordinary scenarios for the whole time, attacks in the second half of it.
+fn play_mixed(
+    lab: &Lab,
+    chosen: &[&'static Scenario],
+    duration: Duration,
+    seed: u64,
+) -> anyhow::Result<Vec<Report>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (ordinary, attacks): (Vec<&Scenario>, Vec<&Scenario>) = chosen
+        .iter()
+        .partition(|scenario| scenario.label == Label::Benign);
+    let mut running = Vec::new();
+    for scenario in ordinary {
+        running.push(start(lab, scenario, duration, seed, &stop)?);
+    }
+    std::thread::sleep(duration / 2);
+    let slice = duration / 2 / u32::try_from(attacks.len().max(1))?;
+    for scenario in attacks {
+        running.push(start(lab, scenario, slice, seed, &stop)?);
+        std::thread::sleep(slice);
+    }
+    running.into_iter().map(Running::finish).collect()
+}
+
 /// Runs scenarios one by one and writes what passed the server's interface.
 fn write(
     lab: &Lab,
@@ -226,41 +263,51 @@ fn write(
     seed: u64,
     directory: &Path,
 ) -> anyhow::Result<Vec<Report>> {
-    std::fs::create_dir_all(directory)
-        .with_context(|| format!("cannot make {}", directory.display()))?;
     let mut reports = Vec::new();
     for scenario in chosen {
-        let recorded = Arc::new(AtomicBool::new(false));
-        let (path, stop) = (
-            directory.join(format!("{}.pcap", scenario.name)),
-            Arc::clone(&recorded),
-        );
-        let (ready, is_ready) = mpsc::channel();
-        let recorder = lab.spawn(Space::Server, move || {
-            let socket = sys::packet_socket("eth0")?;
-            ready.send(()).context("nobody waits for the recorder")?;
-            pcap::record(&socket, &path, &stop)
-        })?;
-        let waited = is_ready.recv_timeout(READY_PATIENCE);
-        let played = match waited {
-            Ok(()) => play(lab, &[scenario], duration, seed),
-            Err(_) => Ok(Vec::new()), // The recorder's own error says more.
-        };
-        recorded.store(true, Ordering::SeqCst);
-        match recorder.join() {
-            Ok(frames) => eprintln!("lab: {}: {} frames", scenario.name, frames?),
-            Err(_) => bail!("the recorder panicked"),
-        }
-        for report in played? {
-            let path = directory.join(format!("{}.json", scenario.name));
-            std::fs::write(&path, serde_json::to_vec_pretty(&report)?)
-                .with_context(|| format!("cannot write {}", path.display()))?;
-            reports.push(report);
-        }
+        let path = directory.join(scenario.name);
+        reports.extend(record(lab, &path, || {
+            play(lab, &[scenario], duration, seed)
+        })?);
         if sys::stop_requested() {
             break;
         }
     }
+    Ok(reports)
+}
+
+/// Writes a capture (`.pcap`) of what passes the server's interface meanwhile, and the reports
+/// (`.json`) beside it.
+fn record(
+    lab: &Lab,
+    path: &Path,
+    body: impl FnOnce() -> anyhow::Result<Vec<Report>>,
+) -> anyhow::Result<Vec<Report>> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+    }
+    let recorded = Arc::new(AtomicBool::new(false));
+    let (capture, stop) = (path.with_extension("pcap"), Arc::clone(&recorded));
+    let (ready, is_ready) = mpsc::channel();
+    let recorder = lab.spawn(Space::Server, move || {
+        let socket = sys::packet_socket("eth0")?;
+        ready.send(()).context("nobody waits for the recorder")?;
+        pcap::record(&socket, &capture, &stop)
+    })?;
+    let played = match is_ready.recv_timeout(READY_PATIENCE) {
+        Ok(()) => body(),
+        Err(_) => Ok(Vec::new()), // The recorder's own error says more.
+    };
+    recorded.store(true, Ordering::SeqCst);
+    match recorder.join() {
+        Ok(frames) => eprintln!("lab: {}: {} frames", path.display(), frames?),
+        Err(_) => bail!("the recorder panicked"),
+    }
+    let reports = played?;
+    let path = path.with_extension("json");
+    std::fs::write(&path, serde_json::to_vec_pretty(&reports)?)
+        .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(reports)
 }
 
