@@ -1,0 +1,44 @@
+// A table that becomes cards on a narrow screen and scrolls in its own focusable region otherwise.
+// Roles are spelled out because the card layout would take them away.
+import { html } from '../lib.js';
+
+/**
+ * @typedef {object} Column
+ * @property {string} key
+ * @property {string} label
+ * @property {(row: any) => any} cell
+ * @property {boolean} [right]
+ * @property {boolean} [wide] takes a whole line of a card
+ * @property {string} [className]
+ */
+
+/**
+ * @param {{label: string, columns: Column[], rows: any[], keyOf: (row: any) => string, onRow?: (row: any) => void, rowClass?: (row: any) => string, tall?: boolean}} props
+ */
+export function Table({ label, columns, rows, keyOf, onRow, rowClass, tall }) {
+  return html`<div class=${`table-scroll ${tall ? 'tall' : ''}`} role="region" tabindex="0" aria-label=${label}>
+    <table class="data-table" role="table" aria-label=${label} aria-rowcount=${rows.length + 1}>
+      <thead role="rowgroup">
+        <tr role="row">
+          ${columns.map((c) => html`<th role="columnheader" scope="col" key=${c.key} class=${c.right ? 'right' : ''}>${c.label}</th>`)}
+        </tr>
+      </thead>
+      <tbody role="rowgroup">
+        ${rows.map(
+          (row) => html`<tr role="row" key=${keyOf(row)} class=${`${onRow ? 'clickable' : ''} ${rowClass?.(row) ?? ''}`} onClick=${onRow ? (/** @type {MouseEvent} */ e) => rowClicked(e, () => onRow(row)) : undefined}>
+            ${columns.map(
+              (c) => html`<td role="cell" key=${c.key} data-label=${c.label} class=${`${c.right ? 'right' : ''} ${c.wide ? 'wide' : ''} ${c.className ?? ''}`}>${c.cell(row)}</td>`,
+            )}
+          </tr>`,
+        )}
+      </tbody>
+    </table>
+  </div>`;
+}
+
+/** A click on a link, a button or selected text is not one on the row. @param {MouseEvent} event @param {() => void} act */
+function rowClicked(event, act) {
+  const target = /** @type {Element} */ (event.target);
+  if (target.closest('a, button') || String(getSelection() ?? '')) return;
+  act();
+}

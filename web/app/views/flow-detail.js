@@ -1,0 +1,126 @@
+// Why a flow has its verdict: the reasons, the model, and what the answer rests on.
+import { html, useEffect, useRef, useState } from '../lib.js';
+import { get } from '../state/api.js';
+import { knownFlow, liveFlows } from '../state/store.js';
+import { link } from '../state/router.js';
+import { Icon } from '../components/icons.js';
+import { Notice } from '../components/common.js';
+import { Verdict } from '../components/verdict.js';
+import { endReasonOf, featureOf, protocolOf, VERDICTS, verdictOf } from '../words.js';
+import { bytes, clock, count, dateTime, duration, endpoint, perDay, percent, plain, signed, UNKNOWN, when } from '../format.js';
+
+/** One flow in two lines. @param {{flow: any}} props */
+export function FlowBrief({ flow }) {
+  return html`<a class="brief" href=${link('flows', { verdict: flow.verdict, flow: flow.flow_id })}>
+    <span class="brief-head"><${Verdict} name=${flow.verdict} kind=${flow.kind} /><span class="quiet number small">${clock(flow.last_unix_ms)}</span></span>
+    <span class="brief-ends mono"><bdi>${endpoint(flow.src_ip, flow.src_port, flow.protocol)}</bdi> <span aria-label="to">→</span> <bdi>${endpoint(flow.dst_ip, flow.dst_port, flow.protocol)}</bdi></span>
+    <span class="quiet small number">${percent(flow.probability)} · ${perDay(flow.expected_false_alarms_per_day)} false alarms a day expected at this score</span>
+  </a>`;
+}
+
+/** @param {{id: string, onClose: () => void}} props */
+export function FlowDialog({ id, onClose }) {
+  const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
+  const [state, setState] = useState({ flow: knownFlow(id) ?? null, error: /** @type {string | null} */ (null) });
+  useEffect(() => {
+    const element = dialog.current;
+    const before = document.activeElement;
+    if (element && !element.open) element.showModal();
+    return () => {
+      if (element?.open) element.close();
+      if (before instanceof HTMLElement && before.isConnected) before.focus();
+    };
+  }, []);
+  useEffect(() => {
+    let wanted = true;
+    get(`flows/${encodeURIComponent(id)}`).then(
+      (flow) => wanted && setState({ flow, error: null }),
+      (error) => wanted && setState((s) => ({ ...s, error: error.message })),
+    );
+    return () => {
+      wanted = false;
+    };
+  }, [id]);
+  void liveFlows.value; // The flow may go on while it is open.
+  const flow = knownFlow(id) ?? state.flow;
+  return html`<dialog class="sheet" ref=${dialog} aria-labelledby="flow-heading" onClose=${onClose} onClick=${(/** @type {any} */ e) => e.target === dialog.current && dialog.current?.close()}>
+    <div class="sheet-body">
+      <header class="sheet-head">
+        <h2 id="flow-heading">Why this verdict</h2>
+        <button type="button" class="button icon-button" aria-label="Close" onClick=${() => dialog.current?.close()}><${Icon} name="close" /></button>
+      </header>
+      ${flow ? html`<${Detail} flow=${flow} />` : state.error ? html`<${Notice} tone="bad" title="This flow cannot be shown">${state.error}<//>` : html`<${Notice} title="Asking the collector…" />`}
+    </div>
+  </dialog>`;
+}
+
+/** @param {{flow: any}} props */
+function Detail({ flow }) {
+  const verdict = verdictOf(flow.verdict);
+  const judged = verdict !== 'NO_VERDICT';
+  return html`
+    <p class="sheet-verdict"><${Verdict} name=${flow.verdict} kind=${flow.kind} /></p>
+    <p class="quiet">${VERDICTS[verdict].meaning}</p>
+    <p class="mono sheet-ends"><bdi>${endpoint(flow.src_ip, flow.src_port, flow.protocol)}</bdi> <span aria-label="to">→</span> <bdi>${endpoint(flow.dst_ip, flow.dst_port, flow.protocol)}</bdi></p>
+    ${judged
+      ? html`<dl class="facts facts-strong">
+          <${Fact} name="Probability of attack" value=${percent(flow.probability)} hint="calibrated at the model's reference share of attacks; live shares are far lower" />
+          <${Fact} name="False alarms expected" value=${`${perDay(flow.expected_false_alarms_per_day)} a day`} hint="at this score, on the validation captures" />
+        </dl>`
+      : null}
+    ${flow.lost_meanwhile > 0
+      ? html`<${Notice} tone="warn" title=${`${count(flow.lost_meanwhile)} packets were lost while this flow lived`}>The verdict rests on what was left.<//>`
+      : null}
+    <${Reasons} flow=${flow} />
+    <h3>Flow</h3>
+    <dl class="facts">
+      <${Fact} name="Protocol" value=${protocolOf(flow.protocol)} />
+      <${Fact} name="TCP flags" value=${flow.tcp_flags || UNKNOWN} />
+      <${Fact} name="Sent by the initiator" value=${`${bytes(flow.fwd_bytes)} · ${count(flow.fwd_packets)} packets`} />
+      <${Fact} name="Received back" value=${`${bytes(flow.rev_bytes)} · ${count(flow.rev_packets)} packets`} />
+      <${Fact} name="First seen" value=${dateTime(flow.first_unix_ms)} />
+      <${Fact} name="Last seen" value=${`${when(flow.last_unix_ms)} (${duration(flow.last_unix_ms - flow.first_unix_ms)})`} />
+      <${Fact} name="State" value=${flow.state === 'end' ? `ended: ${endReasonOf(flow.end_reason)}` : 'open'} />
+      <${Fact} name="Initiated" value=${flow.initiator_direction === 'ingress' ? 'from outside, inwards' : flow.initiator_direction === 'egress' ? 'from inside, outwards' : UNKNOWN} />
+      <${Fact} name="Sensor" value=${`${flow.sensor} · ${flow.interface}`} />
+      <${Fact} name="Model" value=${flow.model_id || 'none loaded'} />
+      <${Fact} name="Score (uncalibrated)" value=${judged ? plain(flow.score) : UNKNOWN} />
+      <${Fact} name="Flow id" value=${flow.flow_id} />
+    </dl>
+    <p class="sheet-links">
+      <a class="button small" href=${link('flows', { address: flow.src_ip })}>Flows of the initiator</a>
+      <a class="button small" href=${link('packets', { address: flow.src_ip })}>Packets of the initiator</a>
+    </p>
+  `;
+}
+
+/** @param {{name: string, value: any, hint?: string}} props */
+export function Fact({ name, value, hint }) {
+  return html`<div class="fact"><dt>${name}</dt><dd><bdi>${value}</bdi>${hint ? html`<span class="quiet small hint">${hint}</span>` : null}</dd></div>`;
+}
+
+/** Signed bars about a middle line. @param {{flow: any}} props */
+function Reasons({ flow }) {
+  /** @type {{feature: string, value: number, contribution: number}[]} */
+  const reasons = flow.reasons ?? [];
+  if (reasons.length === 0) {
+    return html`<h3>Reasons</h3>
+      <p class="quiet">${verdictOf(flow.verdict) === 'NO_VERDICT' ? 'No model has judged this flow, so there are none.' : 'None kept: reasons are kept for unsure and suspicious flows.'}</p>`;
+  }
+  const most = Math.max(...reasons.map((r) => Math.abs(r.contribution)), 1e-9);
+  const sum = reasons.reduce((all, r) => all + r.contribution, 0);
+  return html`<h3 id="reasons-heading">Reasons</h3>
+    <p class="quiet small">Each part of the score's distance from an average flow. To the right: towards attack; to the left: away from it.</p>
+    <ol class="reasons" aria-labelledby="reasons-heading">
+      ${reasons.map((r) => {
+        const away = r.contribution < 0;
+        const width = `${(Math.abs(r.contribution) / most) * 50}%`;
+        return html`<li key=${r.feature}>
+          <span class="reason-name" dir="auto">${featureOf(r.feature)}${r.feature === 'others' ? null : html` <span class="quiet number">= ${plain(r.value)}</span>`}</span>
+          <span class="reason-number number">${signed(r.contribution)}<span class="visually-hidden">${away ? ', away from attack' : ', towards attack'}</span></span>
+          <span class="reason-track" aria-hidden="true"><span class=${`reason-fill ${away ? 'reason-away' : 'reason-towards'}`} style=${{ width }}></span></span>
+        </li>`;
+      })}
+    </ol>
+    <p class="number small reason-sum">Sum ${signed(sum)}</p>`;
+}

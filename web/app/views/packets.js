@@ -1,0 +1,59 @@
+// Packets, newest first, as they arrive.
+import { html } from '../lib.js';
+import { knownFlow, livePackets } from '../state/store.js';
+import { useRows } from '../state/rows.js';
+import { link } from '../state/router.js';
+import { FILTERS, Filters, filterValues } from '../components/filters.js';
+import { Table } from '../components/table.js';
+import { Probability, Verdict } from '../components/verdict.js';
+import { Address, Export, Panel, useTitle } from '../components/common.js';
+import { RowsState } from '../components/rows-state.js';
+import { Icon } from '../components/icons.js';
+import { protocolOf } from '../words.js';
+import { clockMs, count, dateTime, UNKNOWN } from '../format.js';
+
+const WANTED = [FILTERS.verdict, FILTERS.protocol, FILTERS.address, FILTERS.port, FILTERS.direction];
+
+/** @param {any} p */
+const hasPorts = (p) => p.protocol === 'tcp' || p.protocol === 'udp';
+/** @param {any} p @param {'src_port' | 'dst_port'} end */
+const port = (p, end) => (hasPorts(p) ? p[end] : UNKNOWN);
+
+/** @type {import('../components/table.js').Column[]} */
+const COLUMNS = [
+  { key: 'time', label: 'Time', cell: (p) => html`<span class="number" title=${dateTime(p.unix_ms)}>${clockMs(p.unix_ms)}</span>` },
+  { key: 'verdict', label: 'Verdict', cell: (p) => html`<${Verdict} name=${p.verdict} kind=${p.kind} />` },
+  { key: 'direction', label: 'Direction', cell: (p) => html`<${Direction} value=${p.direction} />` },
+  { key: 'protocol', label: 'Protocol', cell: (p) => html`<span class="tag" title=${p.tcp_flags || undefined}>${protocolOf(p.protocol)}</span>${p.tcp_flags ? html` <span class="quiet small">${p.tcp_flags}</span>` : null}` },
+  { key: 'source', label: 'Source', cell: (p) => html`<${Address} ip=${p.src_ip} />`, className: 'cell-address' },
+  { key: 'sport', label: 'Source port', cell: (p) => html`<span class="number">${port(p, 'src_port')}</span>`, right: true },
+  { key: 'destination', label: 'Destination', cell: (p) => html`<${Address} ip=${p.dst_ip} />`, className: 'cell-address' },
+  { key: 'dport', label: 'Dest. port', cell: (p) => html`<span class="number">${port(p, 'dst_port')}</span>`, right: true },
+  {
+    key: 'size', label: 'Size', right: true,
+    cell: (p) => html`<span class="number">${count(p.bytes)} B</span>${p.segments > 1 ? html`<span class="quiet small"> in ${p.segments} segments</span>` : null}`,
+  },
+  { key: 'probability', label: 'Probability', cell: (p) => html`<${Probability} verdict=${p.verdict} probability=${p.probability} expected=${knownFlow(p.flow_id)?.expected_false_alarms_per_day} />` },
+  { key: 'flow', label: 'Flow', cell: (p) => html`<a class="button small" href=${link('flows', { flow: p.flow_id })} aria-label=${`Why: flow of this packet from ${p.src_ip}`}>Why</a>` },
+];
+
+/** @param {{value: string}} props */
+export function Direction({ value }) {
+  const inward = value === 'ingress';
+  return html`<span class=${`direction direction-${inward ? 'in' : 'out'}`}><${Icon} name=${inward ? 'down' : 'up'} />${inward ? 'in' : value === 'egress' ? 'out' : UNKNOWN}</span>`;
+}
+
+export function Packets() {
+  useTitle('Packets');
+  const filters = filterValues(WANTED);
+  const state = useRows({ path: 'packets', filters, live: livePackets.value, keyOf: (p) => p.id, timeOf: (p) => p.unix_ms });
+  return html`<div class="view">
+    <h1 class="visually-hidden">Packets</h1>
+    <${Panel} title="Packets" id="packets-title" note="newest first; above its budget a sensor samples, its totals stay exact" aside=${html`<${Export} table="packets" params=${filters} />`}>
+      <${Filters} filters=${WANTED} label="Filter packets" />
+      <${RowsState} state=${state} what="packet" filtered=${Object.keys(filters).length > 0}>
+        <${Table} label="Packets" columns=${COLUMNS} rows=${state.rows} keyOf=${(/** @type {any} */ p) => p.id} rowClass=${(/** @type {any} */ p) => (p.verdict === 'SUSPICIOUS' ? 'row-bad' : '')} tall />
+      <//>
+    <//>
+  </div>`;
+}

@@ -1,0 +1,116 @@
+// Every sensor: where it is attached, how it is doing, and what it could not look at.
+import { html } from '../lib.js';
+import { sensors, status } from '../state/store.js';
+import { malformed } from '../state/live.js';
+import { Notice, Panel, useNow, useTitle } from '../components/common.js';
+import { Fact } from './flow-detail.js';
+import { NoSensor } from './overview.js';
+import { lossOf, modeOf, SOURCES, splitLost } from '../words.js';
+import { bytes, count, duration, percent, when } from '../format.js';
+
+export function Sensors() {
+  useTitle('Sensors');
+  const { value, error } = sensors.value;
+  return html`<div class="view">
+    <h1 class="visually-hidden">Sensors</h1>
+    ${error ? html`<${Notice} tone="bad" title="The sensors could not be read">${error}<//>` : null}
+    ${value === null && !error ? html`<${Notice} title="Asking the collector…" />` : null}
+    ${value?.length === 0 ? html`<${NoSensor} />` : null}
+    ${value?.map((/** @type {any} */ s, /** @type {number} */ i) => html`<${Sensor} key=${s.sensor} sensor=${s} index=${i} />`)}
+    <${Collector} />
+  </div>`;
+}
+
+/** @param {{sensor: any, index: number}} props */
+function Sensor({ sensor, index }) {
+  const now = useNow();
+  const health = sensor.health;
+  const { missing, notIp } = splitLost(sensor.lost);
+  const reasons = Object.entries(sensor.lost ?? {}).filter(([, n]) => Number(n) > 0).sort((a, b) => Number(b[1]) - Number(a[1]));
+  const sum = Number(sensor.recorded) + reasons.reduce((all, [, n]) => all + Number(n), 0);
+  const balanced = sum === Number(sensor.frames);
+  return html`<${Panel}
+    id=${`sensor-${index}`}
+    title=${html`<bdi>${sensor.sensor}</bdi>`}
+    note=${html`<span class=${`state state-${sensor.connected ? 'on' : 'off'}`}>${sensor.connected ? 'connected' : `away for ${duration(now - sensor.last_seen_unix_ms)}`}</span>
+      <span class="tag">${(SOURCES[sensor.source] ?? SOURCES.none).label}</span>`}
+  >
+    <div class="sensor-grid">
+      <div>
+        <h3>About</h3>
+        <dl class="facts">
+          <${Fact} name="Version" value=${sensor.version || '–'} />
+          <${Fact} name="Kernel" value=${sensor.kernel || '–'} />
+          <${Fact} name="Model" value=${sensor.model_id || 'none: every verdict is “no verdict”'} />
+          <${Fact} name="Feature schema" value=${sensor.schema_digest ? `${sensor.schema_digest.slice(0, 16)}…` : '–'} />
+          <${Fact} name="Last seen" value=${when(sensor.last_seen_unix_ms)} />
+          <${Fact} name="Accepts" value=${sensor.accepted_commands?.length ? sensor.accepted_commands.join(', ') : 'no commands'} />
+        </dl>
+      </div>
+      <div>
+        <h3>Interfaces</h3>
+        <ul class="interfaces">
+          ${(sensor.interfaces ?? []).map((/** @type {any} */ one) => html`<li key=${one.slot}>
+            <strong class="mono"><bdi>${one.name}</bdi></strong>
+            <span>in: ${modeOf(one.ingress_mode)}</span>
+            <span>out: ${modeOf(one.egress_mode)}</span>
+            ${one.aggregated_totals ? html`<span class="flag" title="Generic XDP sees packets after the kernel has merged them: its counts are not those on the wire.">aggregated totals</span>` : null}
+          </li>`)}
+        </ul>
+        <h3>Health</h3>
+        ${health
+          ? html`<dl class="facts">
+              <${Fact} name="Memory" value=${bytes(health.resident_bytes)} />
+              <${Fact} name="CPU" value=${`${percent(health.cpu_share)} of a core`} />
+              <${Fact} name="Ring in use" value=${`${bytes(health.ring_backlog_bytes)} of ${bytes(health.ring_bytes)}`} />
+              <${Fact} name="Live flows" value=${`${count(health.flows_live)} of ${count(health.flows_max)}`} />
+              <${Fact} name="Not yet acknowledged" value=${`${count(health.backlog_records)} records`} />
+            </dl>`
+          : html`<p class="quiet">No report yet.</p>`}
+      </div>
+      <div>
+        <h3>Books of the kernel</h3>
+        <table class="plain-table books">
+          <tbody>
+            <tr><th scope="row">Frames seen</th><td class="right number">${count(sensor.frames)}</td></tr>
+            <tr><th scope="row">Recorded for analysis</th><td class="right number">${count(sensor.recorded)}</td></tr>
+            ${reasons.map(([reason, n]) => html`<tr key=${reason}>
+              <th scope="row" title=${lossOf(reason).meaning}>${lossOf(reason).notIp ? 'Not IP' : 'Lost'}: ${lossOf(reason).label}</th>
+              <td class="right number">${count(Number(n))}</td>
+            </tr>`)}
+          </tbody>
+        </table>
+        <p class=${`small ${balanced ? 'quiet' : 'flag'}`}>
+          ${balanced ? 'Balanced: every frame is accounted for.' : `Off by ${count(Math.abs(Number(sensor.frames) - sum))}: counters are read one after another while traffic flows, or a loss has no reason.`}
+        </p>
+        ${missing > 0 ? html`<p class="small">${count(missing)} packets were not analysed (${percent(missing / Math.max(1, Number(sensor.frames)))}).</p>` : null}
+        ${notIp > 0 ? html`<p class="quiet small">${count(notIp)} frames hold no IP packet: nothing was lost.</p>` : null}
+        ${health && Object.keys(health.books ?? {}).length > 0
+          ? html`<details class="twin"><summary>Books of the agent</summary>
+              <table class="plain-table books"><tbody>
+                ${Object.entries(health.books).map(([name, n]) => html`<tr key=${name}><th scope="row"><bdi>${name.replaceAll('_', ' ')}</bdi></th><td class="right number">${count(Number(n))}</td></tr>`)}
+              </tbody></table>
+            </details>`
+          : null}
+      </div>
+    </div>
+  <//>`;
+}
+
+function Collector() {
+  const known = status.value.value;
+  const now = useNow(5000);
+  if (!known) return null;
+  const books = known.books ?? {};
+  return html`<${Panel} title="Collector" id="collector-title" note=${html`version ${known.version}`}>
+    <dl class="facts facts-row">
+      <${Fact} name="Running for" value=${duration(now - known.started_unix_ms)} />
+      <${Fact} name="Batches in" value=${count(books.batches_in)} />
+      <${Fact} name="Records in" value=${count(books.records_in)} />
+      <${Fact} name="Stored" value=${count(books.records_stored)} />
+      <${Fact} name="Sent again" value=${count(books.records_duplicate)} hint="recognised and stored once" />
+      <${Fact} name="Refused" value=${count(books.records_refused)} />
+      ${malformed.value > 0 ? html`<${Fact} name="Live events not understood" value=${count(malformed.value)} />` : null}
+    </dl>
+  <//>`;
+}

@@ -1,0 +1,94 @@
+// What the wire's names mean, in words a person reads.
+
+/** @typedef {'NORMAL' | 'UNSURE' | 'SUSPICIOUS' | 'NO_VERDICT'} Verdict */
+
+/**
+ * A table of names that come from outside: without a prototype, so that "constructor" is not a name it knows.
+ * @template T
+ * @param {Record<string, T>} entries
+ * @returns {Record<string, T>}
+ */
+const table = (entries) => Object.assign(Object.create(null), entries);
+
+/** @type {Record<string, {label: string, meaning: string}>} */
+export const VERDICTS = table({
+  SUSPICIOUS: { label: 'suspicious', meaning: 'At or above the alarm threshold of the model.' },
+  UNSURE: { label: 'unsure', meaning: 'Between the two thresholds: neither detected nor cleared, and no alarm is raised.' },
+  NORMAL: { label: 'normal', meaning: 'Below the lower threshold of the model.' },
+  NO_VERDICT: { label: 'no verdict', meaning: 'No model has judged it. This does not mean that it is normal.' },
+});
+
+/** An unknown name is shown as no verdict, never as normal. @param {string} name */
+export const verdictOf = (name) => (name in VERDICTS ? name : 'NO_VERDICT');
+
+/** @type {Record<string, {label: string, meaning: string, notIp?: boolean}>} */
+export const LOSSES = table({
+  'ring-full': { label: 'ring full', meaning: 'The sensor could not keep up: counted in the totals, not analysed.' },
+  'truncated-link': { label: 'truncated link header', meaning: 'The frame ends inside its link-layer header.' },
+  arp: { label: 'ARP', meaning: 'Address resolution: there is no IP packet inside.', notIp: true },
+  'other-ethertype': { label: 'other EtherType', meaning: 'Neither IPv4 nor IPv6: there is no IP packet inside.', notIp: true },
+  'vlan-depth': { label: 'too many VLAN tags', meaning: 'More than two VLAN tags.' },
+  'bad-ipv4-header': { label: 'bad IPv4 header', meaning: 'Truncated, of another version, or shorter than 20 bytes.' },
+  'bad-ipv6-header': { label: 'bad IPv6 header', meaning: 'Truncated or of another version.' },
+  'bad-ipv6-extension': { label: 'bad IPv6 extension', meaning: 'The chain of extension headers is truncated.' },
+  'ipv6-extension-depth': { label: 'IPv6 chain too long', meaning: 'More extension headers than the sensor follows.' },
+  'unknown-interface': { label: 'unknown interface', meaning: 'From an interface that the sensor does not watch.' },
+  'record-refused': { label: 'record refused', meaning: 'A record contradicted itself.' },
+  'sample-budget': { label: 'sample budget', meaning: 'A packet sample above the budget of its second; its flow still has it.' },
+  'backlog-full': { label: 'backlog full', meaning: 'The collector was away for too long.' },
+  'capture-refused': { label: 'capture refused', meaning: 'A packet of the capture file was cut or of an unknown link type.' },
+});
+
+/** @param {string} reason */
+export const lossOf = (reason) => LOSSES[reason] ?? { label: reason, meaning: 'A reason this dashboard does not know.' };
+
+/**
+ * Packets that are missing from the analysis, and frames that never held an IP packet.
+ * @param {Record<string, number> | null | undefined} lost
+ */
+export function splitLost(lost) {
+  let missing = 0;
+  let notIp = 0;
+  for (const [reason, n] of Object.entries(lost ?? {})) {
+    if (lossOf(reason).notIp) notIp += n;
+    else missing += n;
+  }
+  return { missing, notIp };
+}
+
+/** @type {Record<string, {label: string, meaning: string}>} */
+export const SOURCES = table({
+  live: { label: 'LIVE', meaning: 'Packets of a real interface, as they pass.' },
+  replay: { label: 'REPLAY', meaning: 'Packets out of a capture file: this is not the traffic of this host now.' },
+  bundled: { label: 'BUNDLED REPLAY', meaning: 'The sample capture that comes with netml: this is not the traffic of this host.' },
+  lab: { label: 'LAB', meaning: "Traffic that netml's own lab makes: this is not the traffic of this host." },
+  mixed: { label: 'MIXED', meaning: 'Sensors of several kinds: see Sensors for which is which.' },
+  none: { label: 'NO SENSOR', meaning: 'No sensor has sent anything yet.' },
+});
+
+/** @type {Record<string, string>} */
+const MODES = table({
+  'native-xdp': 'native XDP',
+  'generic-xdp': 'generic XDP',
+  tcx: 'TCX',
+  clsact: 'TC clsact',
+  replay: 'replay',
+});
+/** @param {string} mode */
+export const modeOf = (mode) => MODES[mode] ?? (mode || 'not attached');
+
+/** @type {Record<string, string>} */
+const PROTOCOLS = table({ tcp: 'TCP', udp: 'UDP', icmp: 'ICMP', icmpv6: 'ICMPv6', 'other-ip': 'other IP', arp: 'ARP', other: 'not IP' });
+/** @param {string} name */
+export const protocolOf = (name) => PROTOCOLS[name] ?? (/^\d+$/.test(name) ? `IP ${name}` : name);
+
+/** Feature names are snake_case with the unit last. @param {string} name */
+export const featureOf = (name) => (name === 'others' ? 'all other features' : name.replaceAll('_', ' '));
+
+/** @type {Record<string, string>} */
+const END_REASONS = table({
+  idle: 'idle time-out', 'active-timeout': 'active time-out (continues as a new flow)', fin: 'closed (FIN)', rst: 'reset (RST)',
+  'half-open': 'never answered', evicted: 'its place was needed', shutdown: 'the sensor stopped',
+});
+/** @param {string} reason */
+export const endReasonOf = (reason) => END_REASONS[reason] ?? reason;

@@ -1,0 +1,92 @@
+// The pure parts, without a browser.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { bytes, bitRate, count, duration, endpoint, perDay, percent, plain, si, signed } from '../app/format.js';
+import { RecentList, SecondRing } from '../app/state/ring.js';
+import { splitLost, verdictOf } from '../app/words.js';
+
+const plainSpaces = (/** @type {string} */ text) => text.replace(/[\u00a0\u202f]/g, ' ');
+/** @param {number} n */
+const second = (n) => ({ rx_bytes: n, tx_bytes: 0, rx_packets: 1, tx_packets: 0, lost_packets: 0 });
+
+test('numbers carry SI prefixes and never round up to 1000', () => {
+  assert.equal(plainSpaces(bytes(0)), '0 B');
+  assert.equal(plainSpaces(bytes(999)), '999 B');
+  assert.equal(plainSpaces(bytes(999_999)), '1.00 MB');
+  assert.equal(plainSpaces(bytes(1_234_567)), '1.23 MB');
+  assert.equal(plainSpaces(bitRate(125_000)), '1.00 Mbit/s');
+  assert.equal(plainSpaces(si(-5000, 'B')), '−5.00 kB');
+  assert.equal(bytes(NaN), '–');
+});
+
+test('a share is never rounded to nothing or to the whole', () => {
+  assert.equal(plainSpaces(percent(0.0001)), '< 0.1 %');
+  assert.equal(plainSpaces(percent(0.99999)), '> 99.9 %');
+  assert.equal(plainSpaces(percent(0)), '0 %');
+  assert.equal(plainSpaces(percent(1)), '100 %');
+  assert.equal(plainSpaces(percent(0.973)), '97.3 %');
+});
+
+test('counts are grouped, contributions signed, unknown values a dash', () => {
+  assert.equal(plainSpaces(count(1234567)), '1 234 567');
+  assert.equal(count(null), '–');
+  assert.equal(signed(-0.04), '−0.040');
+  assert.equal(plain(0.0204), '0.0204');
+  assert.equal(plainSpaces(plain(-12345)), '−12 345');
+  assert.equal(perDay(undefined), '–');
+  assert.equal(plainSpaces(perDay(0.001)), '< 0.01');
+  assert.equal(plainSpaces(duration(61_000)), '1 min 1 s');
+});
+
+test('IPv6 ends are bracketed and protocols without ports show none', () => {
+  assert.equal(endpoint('fe80::1', 443, 'tcp'), '[fe80::1]:443');
+  assert.equal(endpoint('10.0.0.1', 8, 'icmp'), '10.0.0.1');
+});
+
+test('an unknown verdict is no verdict, never normal', () => {
+  assert.equal(verdictOf('NORMAL'), 'NORMAL');
+  assert.equal(verdictOf(''), 'NO_VERDICT');
+  assert.equal(verdictOf('toString'), 'NO_VERDICT');
+});
+
+test('frames without IP are not counted as lost', () => {
+  assert.deepEqual(splitLost({ arp: 5, 'ring-full': 2, 'never-heard-of': 1 }), { missing: 3, notIp: 5 });
+});
+
+test('a second sums its interfaces and the store has the last word', () => {
+  const ring = new SecondRing(10);
+  ring.add(100, second(5));
+  ring.add(100, second(7));
+  assert.equal(ring.at(100)?.rx_bytes, 12);
+  ring.settle([{ second: 100, item: second(13) }, { second: 101, item: second(1) }], 100);
+  assert.equal(ring.at(100)?.rx_bytes, 13);
+  ring.add(100, second(99));
+  assert.equal(ring.at(100)?.rx_bytes, 13, 'a settled second takes no live additions');
+  ring.add(101, second(4));
+  assert.equal(ring.at(101)?.rx_bytes, 4, 'a live report replaces an early reading of the store');
+});
+
+test('the ring is bounded and shows gaps as gaps', () => {
+  const ring = new SecondRing(4);
+  for (const s of [1, 2, 3, 4, 5, 7]) ring.add(s, second(s));
+  assert.equal(ring.at(3), null, 'second 7 took its slot');
+  assert.deepEqual(ring.range(4, 7).columns.rx_bytes, [4, 5, null, 7]);
+  ring.add(1, second(1));
+  assert.equal(ring.at(1), null, 'a second older than the ring is ignored');
+});
+
+test('a second that one of two interfaces has reported is not complete', () => {
+  const ring = new SecondRing(10);
+  ring.add(5, second(1));
+  ring.add(5, second(1));
+  ring.add(6, second(1));
+  assert.equal(ring.complete(), 5);
+  ring.add(6, second(1));
+  assert.equal(ring.complete(), 6);
+});
+
+test('the recent list keeps the newest and replaces by key', () => {
+  const list = new RecentList(2, (/** @type {{id: string, v: number}} */ x) => x.id);
+  list.add([{ id: 'a', v: 1 }, { id: 'b', v: 1 }, { id: 'a', v: 2 }, { id: 'c', v: 1 }]);
+  assert.deepEqual(list.list().map((x) => x.id + x.v), ['c1', 'a2']);
+});

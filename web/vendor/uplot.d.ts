@@ -1,0 +1,3 @@
+// For tsc --checkJs only: the types are those of the package "uplot".
+import uPlot from 'uplot';
+export default uPlot;
