@@ -1,5 +1,15 @@
 //! One module per subcommand: arguments, wiring, exit code.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::model::{self, Model};
+
+pub mod output;
+pub mod replay;
+
 /// The user asked for something that cannot be: exit code 2 instead of 1.
 #[derive(Debug)]
 pub struct Misuse(pub String);
@@ -11,3 +21,33 @@ impl std::fmt::Display for Misuse {
 }
 
 impl std::error::Error for Misuse {}
+
+/// Which model judges.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ModelArgs {
+    /// Model file instead of the one built in
+    #[arg(long, value_name = "FILE", conflicts_with = "no_model")]
+    pub model: Option<PathBuf>,
+    /// Judge nothing: every verdict is NO_VERDICT
+    #[arg(long)]
+    pub no_model: bool,
+}
+
+impl ModelArgs {
+    /// Loads and checks the model asked for.
+    ///
+    /// # Errors
+    /// Where it cannot be read, is damaged, or was made for other features.
+    pub fn load(&self) -> anyhow::Result<Option<Arc<Model>>> {
+        if self.no_model {
+            return Ok(None);
+        }
+        let model = match &self.model {
+            Some(path) => {
+                Model::load(path).with_context(|| format!("cannot use {}", path.display()))?
+            }
+            None => model::embedded().context("cannot use the built-in model")?,
+        };
+        Ok(Some(Arc::new(model)))
+    }
+}

@@ -1,0 +1,153 @@
+//! Flows and packets as people and scripts read them: NDJSON and terminal lines.
+
+use serde::Serialize;
+
+use crate::engine::{FlowReport, FlowState};
+use crate::export::convert::address;
+use crate::model::Model;
+use crate::verdict::Verdict;
+
+/// One ended flow as a JSON object. Names are those of the collector's API.
+#[derive(Debug, Serialize)]
+pub struct FlowLine<'a> {
+    /// The capture it is from.
+    pub capture: &'a str,
+    /// Number within the capture.
+    pub flow_id: u64,
+    /// Initiator.
+    pub src_ip: std::net::IpAddr,
+    /// Responder.
+    pub dst_ip: std::net::IpAddr,
+    /// Initiator's port; ICMP: type.
+    pub src_port: u16,
+    /// Responder's port; ICMP: code.
+    pub dst_port: u16,
+    /// tcp, udp, icmp, icmpv6 or the number.
+    pub protocol: String,
+    /// Wire packets from the initiator.
+    pub fwd_packets: u64,
+    /// Wire packets to the initiator.
+    pub rev_packets: u64,
+    /// Wire bytes from the initiator.
+    pub fwd_bytes: u64,
+    /// Wire bytes to the initiator.
+    pub rev_bytes: u64,
+    /// First packet, by the capture's clock.
+    pub first_unix_ns: u64,
+    /// Last packet, by the capture's clock.
+    pub last_unix_ns: u64,
+    /// Why it ended.
+    pub end_reason: &'static str,
+    /// All TCP flags seen.
+    pub tcp_flags: String,
+    /// NO_VERDICT, NORMAL, UNSURE or SUSPICIOUS.
+    pub verdict: &'static str,
+    /// Most probable kind of attack, with UNSURE and SUSPICIOUS.
+    pub kind: Option<&'a str>,
+    /// Calibrated probability of attack; absent without a verdict.
+    pub probability: Option<f32>,
+    /// Uncalibrated score; absent without a verdict.
+    pub score: Option<f32>,
+    /// What drove the score, strongest first, then "others".
+    pub reasons: Vec<ReasonLine>,
+    /// The model that judged; absent without a verdict.
+    pub model_id: Option<&'a str>,
+    /// False alarms per host and day to expect at this score.
+    pub expected_false_alarms_per_day: Option<f32>,
+    /// Packets lost while the flow lived.
+    pub lost_meanwhile: u64,
+}
+
+/// One reason of a verdict.
+#[derive(Debug, Serialize)]
+pub struct ReasonLine {
+    /// Feature name, or "others".
+    pub feature: &'static str,
+    /// Its value.
+    pub value: f32,
+    /// Its part of the margin.
+    pub contribution: f32,
+}
+
+impl<'a> FlowLine<'a> {
+    /// The line of a flow.
+    #[must_use]
+    pub fn new(capture: &'a str, report: &'a FlowReport, model: Option<&'a Model>) -> Self {
+        let verdict = &report.verdict;
+        let judged = verdict.verdict != Verdict::NoVerdict;
+        let model = model.filter(|_| judged);
+        Self {
+            capture,
+            flow_id: report.flow_id,
+            src_ip: address(report.ends.src),
+            dst_ip: address(report.ends.dst),
+            src_port: report.ends.src_port,
+            dst_port: report.ends.dst_port,
+            protocol: protocol_name(report.ends.ip_protocol),
+            fwd_packets: report.fwd_packets,
+            rev_packets: report.rev_packets,
+            fwd_bytes: report.fwd_bytes,
+            rev_bytes: report.rev_bytes,
+            first_unix_ns: report.first_mono_ns,
+            last_unix_ns: report.last_mono_ns,
+            end_reason: match report.state {
+                FlowState::End(reason) => reason.name(),
+                FlowState::Start | FlowState::Update => "",
+            },
+            tcp_flags: tcp_flag_names(report.tcp_flags),
+            verdict: verdict.verdict.name(),
+            kind: verdict.kind.as_deref(),
+            probability: judged.then_some(verdict.probability),
+            score: judged.then_some(verdict.score),
+            reasons: verdict
+                .reasons
+                .iter()
+                .map(|reason| ReasonLine {
+                    feature: reason.feature,
+                    value: reason.value,
+                    contribution: reason.contribution,
+                })
+                .collect(),
+            model_id: model.map(Model::id),
+            expected_false_alarms_per_day: model
+                .map(|model| model.expected_false_alarms_per_host_day(verdict.score)),
+            lost_meanwhile: verdict.lost_meanwhile,
+        }
+    }
+}
+
+/// Name of a transport protocol, or its number.
+#[must_use]
+pub fn protocol_name(ip_protocol: u8) -> String {
+    match ip_protocol {
+        1 => "icmp".into(),
+        6 => "tcp".into(),
+        17 => "udp".into(),
+        58 => "icmpv6".into(),
+        other => other.to_string(),
+    }
+}
+
+/// TCP flags as a list of names.
+#[must_use]
+pub fn tcp_flag_names(flags: u8) -> String {
+    const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+    let set: Vec<_> = NAMES
+        .iter()
+        .enumerate()
+        .filter(|(bit, _)| flags & (1 << bit) != 0)
+        .map(|(_, name)| *name)
+        .collect();
+    set.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_named_in_the_order_of_their_bits() {
+        assert_eq!(tcp_flag_names(0x12), "SYN,ACK");
+        assert_eq!(tcp_flag_names(0), "");
+    }
+}

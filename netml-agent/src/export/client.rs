@@ -1,0 +1,447 @@
+//! The stream to the collector: connect, say hello, send batches, take acknowledgements.
+//!
+//! Shell. One task owns the [`Batcher`] and the connection. A collector that cannot be reached is
+//! a state that is shown, not an error: records wait in the bounded backlog and everything not
+//! acknowledged is sent again after the next hello. When every sender of chunks is gone the task
+//! flushes, for at most [`FLUSH_TIMEOUT`], and tells what became of the records.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use netml_proto::v1;
+use netml_proto::v1::collector_client::CollectorClient;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Endpoint;
+
+use super::Chunk;
+use super::batcher::{Batcher, BatcherBooks, Limits};
+use super::convert::Context;
+use super::outbox::{CHUNKS_MAX, WhenFull};
+use crate::diagnose::Runner;
+
+/// Time for a connection and for the answer to the stream.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// First pause before connecting again; it doubles up to [`BACKOFF_MAX`], each time shortened at
+/// random to not less than half, so that sensors do not return all at once.
+const BACKOFF_FIRST: Duration = Duration::from_millis(250);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Time the flush at the end may take.
+pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a source that can wait is made to wait for a collector that is away.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A silent peer is asked for a sign of life this often, and given the time after it.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Messages between this task and the connection: what may be sent ahead of flow control.
+const OUTBOUND_MESSAGES_MAX: usize = 4;
+/// Largest message taken from a collector: an acknowledgement or a command.
+const INBOUND_BYTES_MAX: usize = 64 * 1024;
+/// Pulse of the task: batches are sealed by age at this grain.
+const TICK: Duration = Duration::from_millis(50);
+/// While the collector stays away it is said again this often.
+const REMINDER: Duration = Duration::from_secs(60);
+/// Characters of a collector's error text that are shown.
+const ERROR_CHARS_MAX: usize = 200;
+
+/// What the client needs to know.
+pub struct Client {
+    /// Where the collector is.
+    pub endpoint: Endpoint,
+    /// First message of every stream; names the stream id of all batches.
+    pub hello: v1::Hello,
+    /// What messages say beside the observations.
+    pub context: Context,
+    /// Bounds of the backlog.
+    pub limits: Limits,
+    /// Whether the source can wait for room.
+    pub when_full: WhenFull,
+    /// Runs what the collector asks for, as far as it is accepted.
+    pub runner: Runner,
+}
+
+/// State of the export, readable from other threads.
+#[derive(Debug, Default)]
+pub struct ExportState {
+    /// A stream to the collector is open.
+    pub connected: AtomicBool,
+    /// Records taken into batches.
+    pub records_in: AtomicU64,
+    /// Records acknowledged.
+    pub acked: AtomicU64,
+    /// Records given up for want of room.
+    pub lost: AtomicU64,
+    /// Records waiting.
+    pub waiting: AtomicU64,
+}
+
+/// What became of the records: `books.records_in == books.acked + books.lost + undelivered`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Books of the batcher.
+    pub books: BatcherBooks,
+    /// Records not acknowledged when time was up.
+    pub undelivered: u64,
+    /// Why the last connection ended or failed, where there is none now.
+    pub last_error: Option<String>,
+}
+
+/// A running client.
+pub struct Exporter {
+    sender: mpsc::Sender<Chunk>,
+    state: Arc<ExportState>,
+    task: JoinHandle<Delivered>,
+}
+
+impl Exporter {
+    /// Starts the client on the present runtime.
+    #[must_use]
+    pub fn start(client: Client) -> Self {
+        let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
+        let state = Arc::new(ExportState::default());
+        let task = tokio::spawn(Task::new(client, Arc::clone(&state)).run(chunks));
+        Self {
+            sender,
+            state,
+            task,
+        }
+    }
+
+    /// A way in for observations.
+    #[must_use]
+    pub fn sender(&self) -> mpsc::Sender<Chunk> {
+        self.sender.clone()
+    }
+
+    /// State, for others to read.
+    #[must_use]
+    pub fn state(&self) -> Arc<ExportState> {
+        Arc::clone(&self.state)
+    }
+
+    /// Waits for the flush, which begins when all other senders are gone.
+    ///
+    /// # Errors
+    /// Where the client's task died.
+    pub async fn finish(self) -> Result<Delivered, tokio::task::JoinError> {
+        drop(self.sender);
+        self.task.await
+    }
+}
+
+/// The connection's state.
+enum Link {
+    Down { until: Instant },
+    Connecting(JoinHandle<Result<Session, String>>),
+    Up(Box<Streaming<v1::CollectorMessage>>),
+}
+
+struct Session {
+    outbound: mpsc::Sender<v1::SensorMessage>,
+    inbound: Streaming<v1::CollectorMessage>,
+}
+
+/// What happened on the link.
+enum LinkEvent {
+    Retry,
+    Opened(Box<Session>),
+    Message(v1::CollectorMessage),
+    Lost(String),
+}
+
+impl Link {
+    /// Waits for the next event; may be dropped and called again.
+    async fn next(&mut self) -> LinkEvent {
+        match self {
+            Self::Down { until } => {
+                sleep_until(*until).await;
+                LinkEvent::Retry
+            }
+            Self::Connecting(task) => match task.await {
+                Ok(Ok(session)) => LinkEvent::Opened(Box::new(session)),
+                Ok(Err(error)) => LinkEvent::Lost(error),
+                Err(error) => LinkEvent::Lost(error.to_string()),
+            },
+            Self::Up(inbound) => match inbound.message().await {
+                Ok(Some(message)) => LinkEvent::Message(message),
+                Ok(None) => LinkEvent::Lost("the collector ended the stream".into()),
+                Err(status) => LinkEvent::Lost(describe_status(&status)),
+            },
+        }
+    }
+}
+
+struct Task {
+    client: Client,
+    state: Arc<ExportState>,
+    batcher: Batcher,
+    started: Instant,
+    link: Link,
+    outbound: Option<mpsc::Sender<v1::SensorMessage>>,
+    failures: u32,
+    down_since: Instant,
+    reminded: Option<Instant>,
+    last_error: Option<String>,
+    random: u64,
+}
+
+impl Task {
+    fn new(client: Client, state: Arc<ExportState>) -> Self {
+        let now = Instant::now();
+        Self {
+            batcher: Batcher::new(client.hello.stream_id, client.limits),
+            random: client.hello.stream_id | 1,
+            client,
+            state,
+            started: now,
+            link: Link::Down { until: now },
+            outbound: None,
+            failures: 0,
+            down_since: now,
+            reminded: None,
+            last_error: None,
+        }
+    }
+
+    async fn run(mut self, mut chunks: mpsc::Receiver<Chunk>) -> Delivered {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (result_sender, mut results) = mpsc::channel(crate::diagnose::RESULTS_MAX);
+        let mut flush_until: Option<Instant> = None;
+        loop {
+            let outbound = self.outbound.clone();
+            let has_batch = outbound.is_some() && self.batcher.unsent().is_some();
+            let for_batch = outbound.clone();
+            tokio::select! {
+                chunk = chunks.recv(), if flush_until.is_none() && self.has_room() => match chunk {
+                    Some(chunk) => self.take(chunk),
+                    None => {
+                        self.batcher.seal();
+                        flush_until = Some(Instant::now() + FLUSH_TIMEOUT);
+                    }
+                },
+                permit = reserve(for_batch), if has_batch => match permit {
+                    Some(permit) => self.send(permit),
+                    // The stream is gone; the link says why.
+                    None => self.outbound = None,
+                },
+                Some(result) = results.recv(), if outbound.is_some() => {
+                    self.answer(outbound, result);
+                }
+                event = self.link.next() => self.on_link(event, &result_sender),
+                _ = tick.tick() => self.batcher.tick(self.now_ms()),
+            }
+            self.publish();
+            let done = self.batcher.waiting() == 0;
+            if flush_until.is_some_and(|until| done || Instant::now() >= until) {
+                break;
+            }
+        }
+        Delivered {
+            books: self.batcher.books(),
+            undelivered: self.batcher.waiting(),
+            last_error: self.last_error,
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// False where a source that can wait should.
+    fn has_room(&self) -> bool {
+        self.client.when_full == WhenFull::Drop
+            || !self.batcher.is_half_full()
+            || (self.outbound.is_none() && self.down_since.elapsed() > PATIENCE)
+    }
+
+    fn take(&mut self, chunk: Chunk) {
+        let now_ms = self.now_ms();
+        for observation in chunk.observations {
+            let record = self.client.context.record(observation, chunk.unix_offset_ns);
+            self.batcher.push(&record, now_ms);
+        }
+    }
+
+    fn send(&mut self, permit: mpsc::OwnedPermit<v1::SensorMessage>) {
+        if let Some(batch) = self.batcher.unsent() {
+            permit.send(v1::SensorMessage {
+                message: Some(v1::sensor_message::Message::Batch(batch.clone())),
+            });
+            self.batcher.mark_sent();
+        }
+    }
+
+    /// Sends a command's result. Where the stream is busy or gone the result is lost, and the
+    /// dashboard shows the command as unanswered.
+    fn answer(
+        &self,
+        outbound: Option<mpsc::Sender<v1::SensorMessage>>,
+        result: v1::CommandResult,
+    ) {
+        let message = v1::SensorMessage {
+            message: Some(v1::sensor_message::Message::Result(result)),
+        };
+        let sent = outbound.map(|outbound| outbound.try_send(message));
+        if !matches!(sent, Some(Ok(()))) {
+            tracing::debug!("a command's result could not be sent");
+        }
+    }
+
+    fn on_link(&mut self, event: LinkEvent, results: &mpsc::Sender<v1::CommandResult>) {
+        match event {
+            LinkEvent::Retry => {
+                let endpoint = self.client.endpoint.clone();
+                let hello = self.client.hello.clone();
+                self.link = Link::Connecting(tokio::spawn(open(endpoint, hello)));
+            }
+            LinkEvent::Opened(session) => {
+                self.batcher.rewind();
+                self.outbound = Some(session.outbound);
+                self.link = Link::Up(Box::new(session.inbound));
+                self.last_error = None;
+                self.reminded = None;
+                self.state.connected.store(true, Ordering::Relaxed);
+                tracing::info!(
+                    url = %self.client.endpoint.uri(),
+                    waiting = self.batcher.waiting(),
+                    "collector connected"
+                );
+            }
+            LinkEvent::Message(message) => match message.message {
+                Some(v1::collector_message::Message::Ack(ack)) => {
+                    self.failures = 0;
+                    if !self.batcher.ack(ack) {
+                        tracing::debug!(seq = ack.seq, "an acknowledgement of nothing sent");
+                    }
+                }
+                Some(v1::collector_message::Message::Command(command)) => {
+                    self.client.runner.start(command, results.clone());
+                }
+                None => tracing::debug!("an empty message from the collector"),
+            },
+            LinkEvent::Lost(error) => self.lost(error),
+        }
+    }
+
+    fn lost(&mut self, error: String) {
+        if self.state.connected.swap(false, Ordering::Relaxed) {
+            self.down_since = Instant::now();
+        }
+        self.outbound = None;
+        self.link = Link::Down {
+            until: Instant::now() + self.backoff(),
+        };
+        self.failures = self.failures.saturating_add(1);
+        let remind = self
+            .reminded
+            .is_none_or(|reminded| reminded.elapsed() >= REMINDER);
+        if remind {
+            self.reminded = Some(Instant::now());
+            tracing::warn!(
+                url = %self.client.endpoint.uri(),
+                waiting = self.batcher.waiting(),
+                lost = self.batcher.books().lost,
+                "collector not reachable, trying on: {error}"
+            );
+        }
+        self.last_error = Some(error);
+    }
+
+    fn backoff(&mut self) -> Duration {
+        let doubled = BACKOFF_FIRST.saturating_mul(1 << self.failures.min(16));
+        let longest = doubled.min(BACKOFF_MAX);
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let share = (self.random >> 40) as f64 / (1_u64 << 24) as f64;
+        longest.mul_f64(0.5 + share / 2.0)
+    }
+
+    fn publish(&self) {
+        let books = self.batcher.books();
+        self.state
+            .records_in
+            .store(books.records_in, Ordering::Relaxed);
+        self.state.acked.store(books.acked, Ordering::Relaxed);
+        self.state.lost.store(books.lost, Ordering::Relaxed);
+        self.state
+            .waiting
+            .store(self.batcher.waiting(), Ordering::Relaxed);
+    }
+}
+
+async fn reserve(
+    outbound: Option<mpsc::Sender<v1::SensorMessage>>,
+) -> Option<mpsc::OwnedPermit<v1::SensorMessage>> {
+    outbound?.reserve_owned().await.ok()
+}
+
+/// Opens a stream and says hello.
+async fn open(endpoint: Endpoint, hello: v1::Hello) -> Result<Session, String> {
+    let late = |_| format!("no answer within {} s", CONNECT_TIMEOUT.as_secs());
+    let endpoint = endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(true);
+    let channel = timeout(CONNECT_TIMEOUT, endpoint.connect())
+        .await
+        .map_err(late)?
+        .map_err(|error| describe(&error))?;
+    let mut client = CollectorClient::new(channel).max_decoding_message_size(INBOUND_BYTES_MAX);
+    let (outbound, messages) = mpsc::channel(OUTBOUND_MESSAGES_MAX);
+    let hello = v1::SensorMessage {
+        message: Some(v1::sensor_message::Message::Hello(hello)),
+    };
+    // The channel is empty and its receiver is held: it has room.
+    outbound
+        .send(hello)
+        .await
+        .map_err(|error| error.to_string())?;
+    let answer = timeout(
+        CONNECT_TIMEOUT,
+        client.stream(ReceiverStream::new(messages)),
+    );
+    let inbound = answer
+        .await
+        .map_err(late)?
+        .map_err(|status| describe_status(&status))?
+        .into_inner();
+    Ok(Session { outbound, inbound })
+}
+
+/// An error with its causes, on one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = error.source();
+    }
+    shown(&text)
+}
+
+fn describe_status(status: &tonic::Status) -> String {
+    let code = format!("{:?}", status.code());
+    if status.message().is_empty() {
+        return code;
+    }
+    format!("{code}: {}", shown(status.message()))
+}
+
+/// Text from elsewhere for a log line: bounded and without control characters.
+fn shown(text: &str) -> String {
+    text.chars()
+        .take(ERROR_CHARS_MAX)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}

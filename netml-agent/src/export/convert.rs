@@ -1,0 +1,319 @@
+//! The one place where engine types become wire messages.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use netml_common::{
+    Direction, INTERFACES_MAX, InterfaceCounters, KERNEL_LOSS_REASONS, LossReason, ProtocolClass,
+};
+use netml_proto::v1;
+
+use super::Observation;
+use crate::engine::{FlowReport, FlowState, JudgedPacket};
+use crate::model::Model;
+use crate::verdict::Verdict;
+
+/// What the messages say beside the observation itself.
+#[derive(Clone, Default)]
+pub struct Context {
+    /// The model that judges.
+    pub model: Option<Arc<Model>>,
+    /// Interface names by slot.
+    pub interfaces: Vec<String>,
+}
+
+impl Context {
+    fn interface(&self, slot: u8) -> &str {
+        self.interfaces
+            .get(usize::from(slot))
+            .map_or("", |name| name)
+    }
+
+    fn kind(&self, verdict: Verdict, class: u8) -> &str {
+        let told = matches!(verdict, Verdict::Unsure | Verdict::Suspicious);
+        self.model
+            .as_ref()
+            .filter(|_| told)
+            .and_then(|model| model.classes().get(usize::from(class)))
+            .map_or("", |name| name)
+    }
+
+    /// The wire message of an observation; `unix_offset_ns` turns its times into unix ones.
+    #[must_use]
+    pub fn record(&self, observation: Observation, unix_offset_ns: i64) -> v1::Record {
+        let record = match observation {
+            Observation::Flow(report) => {
+                v1::record::Record::Flow(self.flow(report, unix_offset_ns))
+            }
+            Observation::Packet(packet) => {
+                v1::record::Record::Packet(self.packet(&packet, unix_offset_ns))
+            }
+            Observation::Record(record) => return record,
+        };
+        v1::Record {
+            record: Some(record),
+        }
+    }
+
+    fn flow(&self, report: FlowReport, unix_offset_ns: i64) -> v1::Flow {
+        let (state, end_reason) = match report.state {
+            FlowState::Start => (v1::FlowState::Start, ""),
+            FlowState::Update => (v1::FlowState::Update, ""),
+            FlowState::End(reason) => (v1::FlowState::End, reason.name()),
+        };
+        let verdict = report.verdict;
+        let judged = self
+            .model
+            .as_ref()
+            .filter(|_| verdict.verdict != Verdict::NoVerdict);
+        v1::Flow {
+            flow_id: report.flow_id,
+            state: state.into(),
+            end_reason: end_reason.into(),
+            first_unix_ns: unix_ns(report.first_mono_ns, unix_offset_ns),
+            last_unix_ns: unix_ns(report.last_mono_ns, unix_offset_ns),
+            src_ip: address_bytes(report.ends.src),
+            dst_ip: address_bytes(report.ends.dst),
+            src_port: report.ends.src_port.into(),
+            dst_port: report.ends.dst_port.into(),
+            ip_protocol: report.ends.ip_protocol.into(),
+            interface: self.interface(report.ends.slot).into(),
+            fwd_packets: report.fwd_packets,
+            rev_packets: report.rev_packets,
+            fwd_bytes: report.fwd_bytes,
+            rev_bytes: report.rev_bytes,
+            tcp_flags: report.tcp_flags.into(),
+            verdict: wire_verdict(verdict.verdict).into(),
+            probability: verdict.probability.into(),
+            score: verdict.score.into(),
+            reasons: verdict
+                .reasons
+                .iter()
+                .map(|reason| v1::Reason {
+                    feature: reason.feature.into(),
+                    value: reason.value.into(),
+                    contribution: reason.contribution.into(),
+                })
+                .collect(),
+            model_id: judged.map_or_else(String::new, |model| model.id().into()),
+            lost_meanwhile: verdict.lost_meanwhile,
+            expected_false_alarms_per_day: judged.map_or(0.0, |model| {
+                model
+                    .expected_false_alarms_per_host_day(verdict.score)
+                    .into()
+            }),
+            initiator_direction: wire_direction(report.initiator_direction).into(),
+            kind: verdict.kind.unwrap_or_default(),
+        }
+    }
+
+    fn packet(&self, packet: &JudgedPacket, unix_offset_ns: i64) -> v1::PacketSample {
+        let record = &packet.record;
+        v1::PacketSample {
+            unix_ns: unix_ns(record.mono_ns, unix_offset_ns),
+            src_ip: address_bytes(record.src),
+            dst_ip: address_bytes(record.dst),
+            src_port: record.src_port.into(),
+            dst_port: record.dst_port.into(),
+            ip_protocol: record.ip_protocol.into(),
+            wire_bytes: record.wire_bytes,
+            segments: record.segments.into(),
+            tcp_flags: record.tcp_flags.into(),
+            direction: wire_direction(record.direction()).into(),
+            interface: self.interface(record.slot).into(),
+            verdict: wire_verdict(packet.verdict).into(),
+            kind: self.kind(packet.verdict, packet.class).into(),
+            probability: packet.probability.into(),
+            flow_id: packet.flow_id,
+        }
+    }
+}
+
+/// Kernel totals of one interface and direction as a message.
+#[must_use]
+pub fn counters(
+    unix_ns: u64,
+    slot: u32,
+    interface: &str,
+    direction: Direction,
+    attach_id: u64,
+    totals: &InterfaceCounters,
+) -> v1::Record {
+    debug_assert!(slot < INTERFACES_MAX, "a slot out of range");
+    let by_class = |values: &[u64]| {
+        ProtocolClass::ALL
+            .iter()
+            .zip(values)
+            .filter(|(_, value)| **value > 0)
+            .map(|(class, value)| (class.name().to_owned(), *value))
+            .collect()
+    };
+    let lost = LossReason::ALL
+        .iter()
+        .filter(|reason| reason.index() < KERNEL_LOSS_REASONS)
+        .map(|reason| (reason.name().to_owned(), totals.lost[reason.index()]))
+        .filter(|(_, value)| *value > 0)
+        .collect();
+    v1::Record {
+        record: Some(v1::record::Record::Counters(v1::Counters {
+            unix_ns,
+            slot,
+            interface: interface.into(),
+            direction: wire_direction(direction).into(),
+            attach_id,
+            packets: totals.packets,
+            bytes: totals.bytes,
+            frames: totals.frames,
+            recorded: totals.recorded,
+            lost,
+            protocol_packets: by_class(&totals.protocol_packets),
+            protocol_bytes: by_class(&totals.protocol_bytes),
+        })),
+    }
+}
+
+/// An event as a message; severity is info, warning or alarm.
+#[must_use]
+pub fn event(
+    unix_ns: u64,
+    kind: &str,
+    severity: &str,
+    message: String,
+    fields: &[(&str, String)],
+) -> v1::Record {
+    v1::Record {
+        record: Some(v1::record::Record::Event(v1::Event {
+            unix_ns,
+            kind: kind.into(),
+            severity: severity.into(),
+            message,
+            fields: fields
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
+        })),
+    }
+}
+
+/// Unix time of a monotonic one, held within the range of the type.
+#[must_use]
+pub fn unix_ns(mono_ns: u64, unix_offset_ns: i64) -> u64 {
+    mono_ns.saturating_add_signed(unix_offset_ns)
+}
+
+/// An address as people read it: IPv4 where it is mapped.
+#[must_use]
+pub fn address(bytes: [u8; 16]) -> IpAddr {
+    Ipv6Addr::from(bytes).to_canonical()
+}
+
+fn address_bytes(bytes: [u8; 16]) -> Vec<u8> {
+    match address(bytes) {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+fn wire_direction(direction: Direction) -> v1::Direction {
+    match direction {
+        Direction::Ingress => v1::Direction::Ingress,
+        Direction::Egress => v1::Direction::Egress,
+    }
+}
+
+fn wire_verdict(verdict: Verdict) -> v1::Verdict {
+    match verdict {
+        Verdict::NoVerdict => v1::Verdict::NoVerdict,
+        Verdict::Normal => v1::Verdict::Normal,
+        Verdict::Unsure => v1::Verdict::Unsure,
+        Verdict::Suspicious => v1::Verdict::Suspicious,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use netml_common::walk::mapped;
+    use netml_common::{Marks, PacketRecord};
+
+    use super::*;
+
+    /// A UDP packet 10.0.0.1:1000 → 10.0.0.2:53 at a time, of a judged flow.
+    pub(crate) fn judged(mono_ns: u64, verdict: Verdict) -> JudgedPacket {
+        JudgedPacket {
+            record: PacketRecord {
+                kind: netml_common::record::KIND_PACKET,
+                version: netml_common::record::RECORD_VERSION,
+                length_units: 8,
+                ip_protocol: 17,
+                marks: Marks(0),
+                slot: 0,
+                segments: 1,
+                mono_ns,
+                src: mapped([10, 0, 0, 1]),
+                dst: mapped([10, 0, 0, 2]),
+                wire_bytes: 60,
+                payload_bytes: 18,
+                src_port: 1_000,
+                dst_port: 53,
+                tcp_flags: 0,
+                hop_limit: 64,
+                tcp_window: 0,
+            },
+            flow_id: 7,
+            forward: true,
+            verdict,
+            class: 0,
+            probability: 0.25,
+            score: 0.5,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_keeps_its_addresses_and_its_time_moves_by_the_offset() {
+        let context = Context {
+            model: None,
+            interfaces: vec!["eth0".into()],
+        };
+        let packet = testing::judged(1_000, Verdict::NoVerdict);
+        let record = context.record(Observation::Packet(packet), 500).record;
+        let Some(v1::record::Record::Packet(sample)) = record else {
+            panic!("not a packet: {record:?}");
+        };
+        assert_eq!(sample.unix_ns, 1_500);
+        assert_eq!(sample.src_ip, [10, 0, 0, 1]);
+        assert_eq!((sample.src_port, sample.dst_port), (1_000, 53));
+        assert_eq!(sample.interface, "eth0");
+        assert_eq!(sample.verdict(), v1::Verdict::NoVerdict);
+        assert_eq!(sample.kind, "");
+        assert_eq!(sample.direction(), v1::Direction::Ingress);
+    }
+
+    #[test]
+    fn counters_name_only_what_was_counted() {
+        let mut totals = InterfaceCounters::ZERO;
+        totals.frames = 3;
+        totals.recorded = 2;
+        totals.lost[LossReason::Arp.index()] = 1;
+        totals.protocol_packets[ProtocolClass::Tcp.index()] = 2;
+        let record = counters(9, 1, "eth0", Direction::Egress, 5, &totals).record;
+        let Some(v1::record::Record::Counters(sent)) = record else {
+            panic!("no counters: {record:?}");
+        };
+        assert_eq!(sent.lost, [("arp".to_owned(), 1)].into());
+        assert_eq!(sent.protocol_packets, [("tcp".to_owned(), 2)].into());
+        assert_eq!(sent.protocol_bytes, [].into());
+        assert_eq!(sent.direction(), v1::Direction::Egress);
+        assert_eq!(sent.frames, sent.recorded + sent.lost.values().sum::<u64>());
+    }
+
+    #[test]
+    fn a_time_before_the_epoch_is_held_at_it() {
+        assert_eq!(unix_ns(5, -6), 0);
+        assert_eq!(unix_ns(u64::MAX, 1), u64::MAX);
+    }
+}
