@@ -6,8 +6,11 @@ use crate::record::Direction;
 /// Most interfaces one sensor watches at once; one more is refused at attach.
 pub const INTERFACES_MAX: u32 = 64;
 
-/// Length of the counter array: one entry per interface slot and direction.
-pub const COUNTER_ENTRIES: u32 = INTERFACES_MAX * 2;
+/// Slot behind those of the interfaces, for frames of an interface the loader gave no slot.
+pub const UNKNOWN_SLOT: u32 = INTERFACES_MAX;
+
+/// Length of the counter array: one entry per slot and direction, [`UNKNOWN_SLOT`] included.
+pub const COUNTER_ENTRIES: u32 = (INTERFACES_MAX + 1) * 2;
 
 /// Number of [`ProtocolClass`] values.
 pub const PROTOCOL_CLASSES: usize = 7;

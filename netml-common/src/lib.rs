@@ -4,12 +4,14 @@
 //! - [`walk`]: the header walk. One source serves the kernel programs, capture files and tests.
 //! - [`loss`]: every reason for which a packet is counted and not passed on.
 //! - [`counters`]: the exact totals the kernel keeps per interface and direction.
+//! - [`knobs`]: what the loader writes before it attaches.
 //!
 //! The crate does no I/O, allocates nothing and holds no `unsafe`.
 #![no_std]
 #![forbid(unsafe_code)]
 
 pub mod counters;
+pub mod knobs;
 pub mod loss;
 pub mod record;
 pub mod walk;
@@ -17,4 +19,4 @@ pub mod walk;
 pub use counters::{INTERFACES_MAX, InterfaceCounters, ProtocolClass};
 pub use loss::{KERNEL_LOSS_REASONS, LOSS_REASONS, LossReason};
 pub use record::{Direction, Marks, PACKET_RECORD_BYTES, PacketRecord, RecordError};
-pub use walk::{HeaderBytes, Link, Walked, walk};
+pub use walk::{HeaderBytes, Link, Walked, walk, walk_into};

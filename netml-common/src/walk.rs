@@ -49,6 +49,13 @@ pub trait HeaderBytes {
     fn ipv4_at(&self, offset: u32) -> Option<[u8; 4]>;
     /// An IPv6 address at `offset`, `None` past the end.
     fn ipv6_at(&self, offset: u32) -> Option<[u8; 16]>;
+    /// Gives `offset` back. The kernel programs do so in a way that makes the verifier forget how
+    /// it came about: else it follows every chain of headers that leads to an offset by itself,
+    /// and gives up.
+    #[inline(always)]
+    fn forget(&self, offset: u32) -> u32 {
+        offset
+    }
 }
 
 impl HeaderBytes for [u8] {
@@ -89,6 +96,7 @@ pub enum Link {
 
 /// What a frame's headers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Walked {
     /// Source address, IPv4 mapped.
     pub src: [u8; 16],
@@ -115,6 +123,21 @@ pub struct Walked {
 }
 
 impl Walked {
+    /// All zero: where a walk begins.
+    pub const EMPTY: Self = Self {
+        src: [0; 16],
+        dst: [0; 16],
+        ip_protocol: 0,
+        marks: 0,
+        src_port: 0,
+        dst_port: 0,
+        tcp_flags: 0,
+        hop_limit: 0,
+        tcp_window: 0,
+        payload_bytes: 0,
+        header_bytes: 0,
+    };
+
     /// The record of this packet.
     #[must_use]
     #[inline(always)]
@@ -180,6 +203,22 @@ pub fn walk<B: HeaderBytes + ?Sized>(
     frame_bytes: u32,
     link: Link,
 ) -> Result<Walked, LossReason> {
+    let mut walked = Walked::EMPTY;
+    walk_into(bytes, frame_bytes, link, &mut walked)?;
+    Ok(walked)
+}
+
+/// [`walk`] into a place of the caller's: the kernel programs have 512 bytes of stack.
+///
+/// # Errors
+/// The one reason for which the frame has no record; `walked` is then without meaning.
+#[inline(always)]
+pub fn walk_into<B: HeaderBytes + ?Sized>(
+    bytes: &B,
+    frame_bytes: u32,
+    link: Link,
+    walked: &mut Walked,
+) -> Result<(), LossReason> {
     let (offset, ethertype, vlan) = match link {
         Link::Ethernet => ethernet(bytes)?,
         Link::RawIp => match bytes.u8_at(0).ok_or(LossReason::TruncatedLink)? >> 4 {
@@ -189,12 +228,15 @@ pub fn walk<B: HeaderBytes + ?Sized>(
         },
         Link::Network { offset, ethertype } => vlan_tags(bytes, offset, ethertype)?,
     };
+    let offset = bytes.forget(offset);
     match ethertype {
-        ETHERTYPE_IPV4 => ipv4(bytes, offset, frame_bytes, vlan),
-        ETHERTYPE_IPV6 => ipv6(bytes, offset, frame_bytes, vlan),
-        ETHERTYPE_ARP => Err(LossReason::Arp),
-        _ => Err(LossReason::OtherEthertype),
+        ETHERTYPE_IPV4 => ipv4(bytes, offset, frame_bytes, vlan, walked)?,
+        ETHERTYPE_IPV6 => ipv6(bytes, offset, frame_bytes, vlan, walked)?,
+        ETHERTYPE_ARP => return Err(LossReason::Arp),
+        _ => return Err(LossReason::OtherEthertype),
     }
+    transport(bytes, walked);
+    Ok(())
 }
 
 #[inline(always)]
@@ -239,7 +281,8 @@ fn ipv4<B: HeaderBytes + ?Sized>(
     offset: u32,
     frame_bytes: u32,
     vlan: u8,
-) -> Result<Walked, LossReason> {
+    walked: &mut Walked,
+) -> Result<(), LossReason> {
     const BAD: LossReason = LossReason::BadIpv4Header;
     let version_ihl = bytes.u8_at(offset).ok_or(BAD)?;
     let header_bytes = u32::from(version_ihl & 0x0f) * 4;
@@ -256,28 +299,20 @@ fn ipv4<B: HeaderBytes + ?Sized>(
     let fragment = bytes.u16_at(offset + 6).ok_or(BAD)?;
     let hop_limit = bytes.u8_at(offset + 8).ok_or(BAD)?;
     let ip_protocol = bytes.u8_at(offset + 9).ok_or(BAD)?;
-    let src = bytes.ipv4_at(offset + 12).ok_or(BAD)?;
-    let dst = bytes.ipv4_at(offset + 16).ok_or(BAD)?;
+    walked.src = mapped(bytes.ipv4_at(offset + 12).ok_or(BAD)?);
+    walked.dst = mapped(bytes.ipv4_at(offset + 16).ok_or(BAD)?);
     let mut marks = vlan;
     if fragment & 0x1fff != 0 {
         marks |= Marks::FRAGMENT_LATER;
     } else if fragment & 0x2000 != 0 {
         marks |= Marks::FRAGMENT_FIRST;
     }
-    let walked = Walked {
-        src: mapped(src),
-        dst: mapped(dst),
-        ip_protocol,
-        marks,
-        src_port: 0,
-        dst_port: 0,
-        tcp_flags: 0,
-        hop_limit,
-        tcp_window: 0,
-        payload_bytes: total_bytes - header_bytes,
-        header_bytes: offset + header_bytes,
-    };
-    Ok(transport(bytes, walked))
+    walked.ip_protocol = ip_protocol;
+    walked.marks = marks;
+    walked.hop_limit = hop_limit;
+    walked.payload_bytes = total_bytes - header_bytes;
+    walked.header_bytes = offset + header_bytes;
+    Ok(())
 }
 
 /// RFC 8200 §3 and §4.
@@ -287,7 +322,8 @@ fn ipv6<B: HeaderBytes + ?Sized>(
     offset: u32,
     frame_bytes: u32,
     vlan: u8,
-) -> Result<Walked, LossReason> {
+    walked: &mut Walked,
+) -> Result<(), LossReason> {
     const BAD: LossReason = LossReason::BadIpv6Header;
     const BAD_EXTENSION: LossReason = LossReason::BadIpv6Extension;
     if bytes.u8_at(offset).ok_or(BAD)? >> 4 != 6 {
@@ -295,9 +331,9 @@ fn ipv6<B: HeaderBytes + ?Sized>(
     }
     let payload_field = bytes.u16_at(offset + 4).ok_or(BAD)?;
     let mut next = bytes.u8_at(offset + 6).ok_or(BAD)?;
-    let hop_limit = bytes.u8_at(offset + 7).ok_or(BAD)?;
-    let src = bytes.ipv6_at(offset + 8).ok_or(BAD)?;
-    let dst = bytes.ipv6_at(offset + 24).ok_or(BAD)?;
+    walked.hop_limit = bytes.u8_at(offset + 7).ok_or(BAD)?;
+    walked.src = bytes.ipv6_at(offset + 8).ok_or(BAD)?;
+    walked.dst = bytes.ipv6_at(offset + 24).ok_or(BAD)?;
     let mut marks = vlan | Marks::IPV6;
     let mut at = offset + 40;
     let mut left_bytes = match payload_field {
@@ -333,34 +369,29 @@ fn ipv6<B: HeaderBytes + ?Sized>(
             break;
         }
     }
-    let walked = Walked {
-        src,
-        dst,
-        ip_protocol: next,
-        marks,
-        src_port: 0,
-        dst_port: 0,
-        tcp_flags: 0,
-        hop_limit,
-        tcp_window: 0,
-        payload_bytes: left_bytes,
-        header_bytes: at,
-    };
-    Ok(transport(bytes, walked))
+    walked.ip_protocol = next;
+    walked.marks = marks;
+    walked.payload_bytes = left_bytes;
+    walked.header_bytes = at;
+    Ok(())
 }
 
 /// Fills ports, flags and window, and moves the payload behind the transport header. A cut header
 /// is marked and not an error: the packet still belongs to its addresses.
 #[inline(always)]
-fn transport<B: HeaderBytes + ?Sized>(bytes: &B, mut walked: Walked) -> Walked {
+fn transport<B: HeaderBytes + ?Sized>(bytes: &B, walked: &mut Walked) {
+    walked.src_port = 0;
+    walked.dst_port = 0;
+    walked.tcp_flags = 0;
+    walked.tcp_window = 0;
     if walked.marks & Marks::FRAGMENT_LATER != 0 {
-        return walked;
+        return;
     }
     let at = walked.header_bytes;
     let header_bytes = match walked.ip_protocol {
-        PROTO_TCP => tcp(bytes, at, &mut walked),
-        PROTO_UDP => ports(bytes, at, &mut walked).map(|()| 8),
-        PROTO_ICMP | PROTO_ICMPV6 => icmp(bytes, at, &mut walked),
+        PROTO_TCP => tcp(bytes, at, walked),
+        PROTO_UDP => ports(bytes, at, walked).map(|()| 8),
+        PROTO_ICMP | PROTO_ICMPV6 => icmp(bytes, at, walked),
         _ => Some(0),
     };
     match header_bytes {
@@ -374,7 +405,6 @@ fn transport<B: HeaderBytes + ?Sized>(bytes: &B, mut walked: Walked) -> Walked {
             walked.dst_port = 0;
         }
     }
-    walked
 }
 
 #[inline(always)]

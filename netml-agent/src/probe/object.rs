@@ -1,0 +1,297 @@
+//! The kernel object: loaded, its maps filled and its globals set, before anything is attached.
+#![expect(
+    unsafe_code,
+    reason = "map values as plain bytes; the limit of locked memory"
+)]
+
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
+use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
+use netml_common::counters::UNKNOWN_SLOT;
+use netml_common::knobs::{
+    COUNTERS_MAP, INTERFACES_MAP, InterfaceEntry, RING_MAP, WAKE_FILL_GLOBAL,
+};
+use netml_common::{Direction, InterfaceCounters};
+
+use super::error::{ProbeError, is_privilege, os_error};
+use super::ring::RingReader;
+
+/// The kept kernel object; see `cargo xtask ebpf`.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/netml.bpf.o"));
+
+/// Oldest kernel with a BPF ring buffer.
+const KERNEL_NEEDED: &str = "5.8";
+const KERNEL_NEEDED_NUMBERS: (u32, u32) = (5, 8);
+
+/// Times a CPU's totals are read again where they were caught between two additions.
+const REREADS_MAX: usize = 4;
+
+/// The object in the kernel, with nothing attached.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Programs, to be loaded and attached.
+    pub bpf: Ebpf,
+    /// Totals.
+    pub counters: Counters,
+    /// Reader of the ring.
+    pub ring: RingReader,
+}
+
+/// What the kernel object is loaded with.
+#[derive(Clone, Debug)]
+pub struct LoadSettings {
+    /// Size of the ring in bytes.
+    pub ring_bytes: u32,
+    /// Fill in bytes at which the ring wakes its reader.
+    pub wake_fill_bytes: u32,
+    /// Interface index and entry of every interface to be watched.
+    pub interfaces: Vec<(u32, InterfaceEntry)>,
+}
+
+/// Puts maps and globals into the kernel.
+///
+/// # Errors
+/// [`ProbeError`] where the kernel is too old, refuses for lack of privilege or memory, or the
+/// object is damaged.
+pub fn load(settings: &LoadSettings) -> Result<Loaded, ProbeError> {
+    check_kernel()?;
+    raise_memlock();
+    let mut bpf = EbpfLoader::new()
+        .btf(None)
+        .map_max_entries(RING_MAP, settings.ring_bytes)
+        .override_global(WAKE_FILL_GLOBAL, &settings.wake_fill_bytes, true)
+        .load(OBJECT)
+        .map_err(|error| load_error(error, settings.ring_bytes))?;
+    // The maps stay with the object: a program holds them only once it is loaded.
+    let interfaces = bpf.map_mut(INTERFACES_MAP).ok_or(ProbeError::ObjectStale {
+        what: INTERFACES_MAP,
+    })?;
+    let mut interfaces: HashMap<_, u32, [u8; 4]> =
+        HashMap::try_from(interfaces).map_err(|source| map_error(INTERFACES_MAP, source))?;
+    for (ifindex, entry) in &settings.interfaces {
+        interfaces
+            .insert(ifindex, entry.to_bytes(), 0)
+            .map_err(|source| map_error(INTERFACES_MAP, source))?;
+    }
+    let Some(Map::RingBuf(ring)) = bpf.map(RING_MAP) else {
+        return Err(ProbeError::ObjectStale { what: RING_MAP });
+    };
+    let ring = RingReader::new(
+        std::os::fd::AsFd::as_fd(ring.fd()),
+        settings.ring_bytes,
+        settings.wake_fill_bytes,
+    )?;
+    // Taken, so that totals outlive the object.
+    let counters = bpf
+        .take_map(COUNTERS_MAP)
+        .ok_or(ProbeError::ObjectStale { what: COUNTERS_MAP })?;
+    let counters =
+        PerCpuArray::try_from(counters).map_err(|source| map_error(COUNTERS_MAP, source))?;
+    Ok(Loaded {
+        bpf,
+        counters: Counters(counters),
+        ring,
+    })
+}
+
+/// Loads the XDP program into the kernel, unless it is there.
+///
+/// # Errors
+/// [`ProbeError`] where the kernel refuses it.
+pub fn xdp<'a>(bpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, ProbeError> {
+    let program: &mut Xdp = program(bpf, name)?
+        .try_into()
+        .map_err(|_| ProbeError::ObjectStale { what: name })?;
+    loaded(name, program.load())?;
+    Ok(program)
+}
+
+/// Loads a TC program into the kernel, unless it is there.
+///
+/// # Errors
+/// [`ProbeError`] where the kernel refuses it.
+pub fn classifier<'a>(
+    bpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut SchedClassifier, ProbeError> {
+    let program: &mut SchedClassifier = program(bpf, name)?
+        .try_into()
+        .map_err(|_| ProbeError::ObjectStale { what: name })?;
+    loaded(name, program.load())?;
+    Ok(program)
+}
+
+fn program<'a>(bpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Program, ProbeError> {
+    bpf.program_mut(name)
+        .ok_or(ProbeError::ObjectStale { what: name })
+}
+
+fn loaded(name: &'static str, result: Result<(), ProgramError>) -> Result<(), ProbeError> {
+    match result {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
+        // The verifier's own answer may be EACCES.
+        Err(ProgramError::LoadError { io_error, .. })
+            if io_error.raw_os_error() == Some(libc::EPERM) =>
+        {
+            Err(ProbeError::NoPrivilege {
+                action: "load a kernel program",
+                source: io_error,
+            })
+        }
+        Err(ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        }) => {
+            let log = verifier_log.to_string();
+            let last = log.lines().rev().find(|line| {
+                let line = line.trim();
+                !line.is_empty() && !line.starts_with("processed ")
+            });
+            Err(ProbeError::ProgramRefused {
+                program: name,
+                verdict: last
+                    .unwrap_or("the verifier said nothing")
+                    .trim()
+                    .to_owned(),
+                source: io_error,
+            })
+        }
+        Err(other) => Err(ProbeError::ProgramRefused {
+            program: name,
+            verdict: "not a verdict of the verifier".to_owned(),
+            source: os_error(other),
+        }),
+    }
+}
+
+/// The kernel's exact totals.
+pub struct Counters(PerCpuArray<MapData, Totals>);
+
+impl std::fmt::Debug for Counters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(COUNTERS_MAP)
+    }
+}
+
+/// [`InterfaceCounters`] as map value.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Totals(InterfaceCounters);
+
+// SAFETY: integers without padding (asserted beside the type); any bytes are valid.
+unsafe impl Pod for Totals {}
+
+impl Counters {
+    /// Totals of one slot and direction over all CPUs.
+    ///
+    /// Exact and balanced where no packet is on its way; else each CPU may be caught between two
+    /// additions of one packet, which is tried to be avoided by reading again.
+    ///
+    /// # Errors
+    /// [`ProbeError::Map`] where the kernel refuses to read.
+    pub fn read(&self, slot: u32, direction: Direction) -> Result<InterfaceCounters, ProbeError> {
+        let mut sum = InterfaceCounters::ZERO;
+        for _ in 0..REREADS_MAX {
+            sum = InterfaceCounters::ZERO;
+            let values = self
+                .0
+                .get(&InterfaceCounters::entry(slot, direction), 0)
+                .map_err(|source| map_error(COUNTERS_MAP, source))?;
+            for Totals(cpu) in values.iter() {
+                sum.add(cpu);
+            }
+            if sum.balanced() {
+                break;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Totals of frames from interfaces without a slot.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn unknown(&self, direction: Direction) -> Result<InterfaceCounters, ProbeError> {
+        self.read(UNKNOWN_SLOT, direction)
+    }
+}
+
+fn map_error(map: &'static str, source: MapError) -> ProbeError {
+    ProbeError::Map {
+        map,
+        source: Box::new(source),
+    }
+}
+
+fn load_error(error: EbpfError, ring_bytes: u32) -> ProbeError {
+    match error {
+        EbpfError::MapError(MapError::CreateError { name, io_error }) => {
+            if is_privilege(&io_error) {
+                ProbeError::NoPrivilege {
+                    action: "make a kernel map",
+                    source: io_error,
+                }
+            } else if name == RING_MAP {
+                ProbeError::RingTooLarge {
+                    bytes: ring_bytes,
+                    source: io_error,
+                }
+            } else {
+                ProbeError::Object(Box::new(EbpfError::MapError(MapError::CreateError {
+                    name,
+                    io_error,
+                })))
+            }
+        }
+        other => ProbeError::Object(Box::new(other)),
+    }
+}
+
+fn check_kernel() -> Result<(), ProbeError> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim();
+    match kernel_numbers(release) {
+        Some(numbers) if numbers < KERNEL_NEEDED_NUMBERS => Err(ProbeError::KernelTooOld {
+            found: release.to_owned(),
+            needed: KERNEL_NEEDED,
+        }),
+        // A release that cannot be read is not refused: the kernel's own answers decide.
+        _ => Ok(()),
+    }
+}
+
+/// Major and minor number of a kernel release.
+fn kernel_numbers(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Kernels before 5.11 charge maps to the limit of locked memory. Where it may not be raised, the
+/// kernel's refusal of the map says so.
+fn raise_memlock() {
+    let limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: `limit` outlives the call, which only reads it.
+    if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) } != 0 {
+        tracing::debug!(
+            error = %std::io::Error::last_os_error(),
+            "the limit of locked memory stays"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_releases_are_read() {
+        assert_eq!(kernel_numbers("6.1.0-18-amd64"), Some((6, 1)));
+        assert_eq!(kernel_numbers("5.8"), Some((5, 8)));
+        assert_eq!(kernel_numbers("6.18-rc1"), Some((6, 18)));
+        assert_eq!(kernel_numbers(""), None);
+    }
+}

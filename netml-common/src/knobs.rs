@@ -1,0 +1,52 @@
+//! What the loader tells the kernel programs: map entries and globals.
+//!
+//! All of it is written before anything is attached.
+
+/// Value of the kernel map of watched interfaces, keyed by interface index (`u32`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct InterfaceEntry {
+    /// Slot in the counter array, below [`crate::INTERFACES_MAX`].
+    pub slot: u8,
+    /// [`InterfaceEntry::ETHERNET`] or [`InterfaceEntry::RAW_IP`].
+    pub link: u8,
+    /// [`crate::Marks`] added to every record received there: the aggregated mark or none.
+    pub ingress_marks: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
+const _: () = assert!(size_of::<InterfaceEntry>() == 4);
+
+impl InterfaceEntry {
+    /// Frames begin with an Ethernet header.
+    pub const ETHERNET: u8 = 0;
+    /// Frames begin with an IP header (tun, WireGuard, IP tunnels).
+    pub const RAW_IP: u8 = 1;
+
+    /// The bytes of the map value.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 4] {
+        [self.slot, self.link, self.ingress_marks, self.reserved]
+    }
+}
+
+/// Name of the ring buffer map.
+pub const RING_MAP: &str = "RING";
+/// Name of the per-CPU array of [`crate::InterfaceCounters`].
+pub const COUNTERS_MAP: &str = "COUNTERS";
+/// Name of the hash map of [`InterfaceEntry`].
+pub const INTERFACES_MAP: &str = "INTERFACES";
+/// Name of the global with the fill, in bytes, at which the ring wakes its reader.
+pub const WAKE_FILL_GLOBAL: &str = "WAKE_FILL_BYTES";
+
+/// Width of the fill window, in bytes, in which a submit wakes the reader: `wake fill ..
+/// wake fill + window`. Past it the reader is awake already and a wake-up would only cost.
+pub const WAKE_WINDOW_BYTES: u32 = 16 * 1024;
+
+/// Program for what an interface receives, by XDP.
+pub const XDP_PROGRAM: &str = "netml_xdp";
+/// Program for what an interface receives, by TC.
+pub const INGRESS_PROGRAM: &str = "netml_ingress";
+/// Program for what an interface sends, by TC.
+pub const EGRESS_PROGRAM: &str = "netml_egress";

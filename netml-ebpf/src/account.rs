@@ -1,0 +1,197 @@
+//! One frame into the books: counted, and recorded or lost for one reason.
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use netml_common::knobs::{InterfaceEntry, WAKE_WINDOW_BYTES};
+use netml_common::counters::UNKNOWN_SLOT;
+use netml_common::{
+    Direction, InterfaceCounters, KERNEL_LOSS_REASONS, Link, LossReason, Marks, PacketRecord,
+    ProtocolClass, Walked, walk_into,
+};
+
+use crate::maps::{COUNTERS, INTERFACES, RING, WAKE_FILL_BYTES};
+use crate::packet::{Load, Packet, SkbFacts};
+
+const BPF_RB_NO_WAKEUP: u64 = 1;
+const BPF_RB_FORCE_WAKEUP: u64 = 2;
+
+/// Bytes of one VLAN tag.
+const VLAN_TAG_BYTES: u32 = 4;
+
+/// Most segments a record can state.
+const SEGMENTS_MAX: u32 = u16::MAX as u32;
+
+/// A frame on its way.
+pub struct Frame<L> {
+    /// Its headers.
+    pub packet: Packet<L>,
+    /// Interface index.
+    pub ifindex: u32,
+    /// Way through the interface.
+    pub direction: Direction,
+    /// Of a socket buffer.
+    pub skb: Option<SkbFacts>,
+}
+
+/// Wire packets and bytes of a frame.
+struct Wire {
+    segments: u32,
+    bytes: u32,
+}
+
+/// Counts the frame and puts its record into the ring.
+#[inline(always)]
+pub fn account<L: Load>(frame: &Frame<L>, walked: *mut Walked) {
+    let key = frame.ifindex;
+    // SAFETY: the loader writes the map before it attaches; entries never change afterwards.
+    let Some(&entry) = (unsafe { INTERFACES.get(&key) }) else {
+        unknown(frame);
+        return;
+    };
+    let slot = u32::from(entry.slot);
+    let Some(counters) =
+        COUNTERS.get_ptr_mut(InterfaceCounters::entry(slot, frame.direction))
+    else {
+        return;
+    };
+    // SAFETY: both are this CPU's own, and programs of one direction do not nest on one CPU.
+    let (counters, walked) = unsafe { (&mut *counters, &mut *walked) };
+    let link = if entry.link == InterfaceEntry::RAW_IP {
+        Link::RawIp
+    } else {
+        Link::Ethernet
+    };
+    let frame_bytes = frame.packet.frame_bytes;
+    match walk_into(&frame.packet, frame_bytes, link, walked) {
+        Ok(()) => {
+            let wire = wire(frame, walked.header_bytes);
+            let class = ProtocolClass::of_ip_protocol(walked.ip_protocol);
+            count(counters, &wire, class);
+            if record(frame, walked, entry, &wire) {
+                counters.recorded += 1;
+            } else {
+                counters.lost[LossReason::RingFull.index()] += 1;
+            }
+        }
+        Err(reason) => {
+            count(counters, &wire(frame, 0), reason.protocol_class());
+            lost(counters, reason);
+        }
+    }
+}
+
+/// A frame of an interface without a slot: counted in a slot of its own, so that it is not hidden.
+#[inline(always)]
+fn unknown<L: Load>(frame: &Frame<L>) {
+    let wire = wire(frame, 0);
+    if let Some(counters) =
+        COUNTERS.get_ptr_mut(InterfaceCounters::entry(UNKNOWN_SLOT, frame.direction))
+    {
+        // SAFETY: as in `account`.
+        let counters = unsafe { &mut *counters };
+        count(counters, &wire, ProtocolClass::Other);
+        counters.lost[LossReason::UnknownInterface.index()] += 1;
+    }
+}
+
+#[inline(always)]
+fn count(counters: &mut InterfaceCounters, wire: &Wire, class: ProtocolClass) {
+    counters.frames += 1;
+    counters.packets += u64::from(wire.segments);
+    counters.bytes += u64::from(wire.bytes);
+    let class = class.index();
+    if let Some(packets) = counters.protocol_packets.get_mut(class) {
+        *packets += u64::from(wire.segments);
+    }
+    if let Some(bytes) = counters.protocol_bytes.get_mut(class) {
+        *bytes += u64::from(wire.bytes);
+    }
+}
+
+#[inline(always)]
+fn lost(counters: &mut InterfaceCounters, reason: LossReason) {
+    let index = reason.index();
+    if index < KERNEL_LOSS_REASONS {
+        counters.lost[index] += 1;
+    }
+}
+
+/// Wire packets and bytes: each segment of a super-packet repeats all headers.
+#[inline(always)]
+fn wire<L: Load>(frame: &Frame<L>, header_bytes: u32) -> Wire {
+    let frame_bytes = frame.packet.frame_bytes;
+    let Some(skb) = &frame.skb else {
+        return Wire {
+            segments: 1,
+            bytes: frame_bytes,
+        };
+    };
+    let mut segments = 1;
+    let mut bytes = frame_bytes;
+    if skb.gso_size > 0 {
+        segments = if skb.gso_segs > 0 {
+            skb.gso_segs
+        } else {
+            // From an untrusted source: the kernel counts when it cuts.
+            frame_bytes
+                .saturating_sub(header_bytes)
+                .div_ceil(skb.gso_size)
+                .max(1)
+        };
+        if segments > SEGMENTS_MAX {
+            segments = SEGMENTS_MAX;
+        }
+        bytes += (segments - 1) * header_bytes;
+        // Inside a tunnel the inner headers repeat as well, which only the queueing layer knows.
+        if matches!(frame.direction, Direction::Egress) && skb.wire_len > bytes {
+            bytes = skb.wire_len;
+        }
+    }
+    if skb.vlan_present {
+        bytes += segments * VLAN_TAG_BYTES;
+    }
+    Wire { segments, bytes }
+}
+
+/// Submits the record of one packet; false where the ring is full.
+#[inline(always)]
+fn record<L: Load>(
+    frame: &Frame<L>,
+    walked: &Walked,
+    entry: InterfaceEntry,
+    wire: &Wire,
+) -> bool {
+    let Some(mut place) = RING.reserve::<PacketRecord>(0) else {
+        return false;
+    };
+    // SAFETY: the helper has no preconditions.
+    let mono_ns = unsafe { bpf_ktime_get_ns() };
+    let mut record = walked.record(
+        mono_ns,
+        entry.slot,
+        frame.direction,
+        wire.segments as u16,
+        wire.bytes,
+    );
+    if matches!(frame.direction, Direction::Ingress) {
+        record.marks.0 |= entry.ingress_marks;
+    }
+    if let Some(skb) = &frame.skb
+        && skb.vlan_present
+    {
+        record.marks.0 |= Marks::VLAN;
+    }
+    place.write(record);
+    place.submit(wake_flag());
+    true
+}
+
+/// Wakes the reader where the fill crosses the mark, and never otherwise.
+#[inline(always)]
+fn wake_flag() -> u64 {
+    let fill_bytes = RING.query(0) as u32;
+    if fill_bytes.wrapping_sub(WAKE_FILL_BYTES.load()) < WAKE_WINDOW_BYTES {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    }
+}
