@@ -1,9 +1,12 @@
 //! Every chore of the project: `run`, `test`, `bench`, `ebpf`, `setup`, `lab`.
 
+mod documents;
+mod e2e;
 mod lab;
 mod process;
 mod run;
 mod sys;
+mod test;
 
 use clap::{Parser, Subcommand};
 
@@ -22,6 +25,8 @@ struct Cli {
 enum Command {
     /// Builds and starts everything and prints the dashboard's address
     Run(run::RunArgs),
+    /// Proves that everything works; what CI runs
+    Test(test::TestArgs),
     /// Makes labelled traffic between namespaces of its own (root)
     Lab(lab::LabArgs),
 }
@@ -29,6 +34,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Test(args) => test::run(&args),
         Command::Lab(args) => lab::run(&args),
     }
 }

@@ -120,30 +120,6 @@ impl Program {
         )
     }
 
-    /// Waits for a line of either stream that holds `part`.
-    ///
-    /// # Errors
-    /// It does not come in time, or the program ended without it.
-    pub(crate) fn wait_for_log(&mut self, part: &str, patience: Duration) -> anyhow::Result<()> {
-        let deadline = Instant::now() + patience;
-        loop {
-            if self.tail().contains(part) {
-                return Ok(());
-            }
-            if let Some(status) = self.ended()? {
-                bail!("{} ended ({status}): {}", self.name, self.tail());
-            }
-            if Instant::now() > deadline {
-                bail!(
-                    "{} did not say \"{part}\" in time: {}",
-                    self.name,
-                    self.tail()
-                );
-            }
-            std::thread::sleep(POLL);
-        }
-    }
-
     /// Its exit status, once it has ended.
     ///
     /// # Errors

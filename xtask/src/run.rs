@@ -21,9 +21,6 @@ const READY_PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 /// The capture shown where no live one can be had; made by the lab.
 const BUNDLED: &str = "xtask/fixtures/lab.pcap.gz";
-/// The model the sensor loads, where the repository has one.
-const MODEL: &str = "netml-agent/model/netml.model";
-
 /// Options of `xtask run`.
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
@@ -334,10 +331,6 @@ fn start_agent(
         }
     }
     arguments.extend(["--collector".to_owned(), collector]);
-    let model = workspace().join(MODEL);
-    if model.is_file() {
-        arguments.extend(["--model".to_owned(), model.display().to_string()]);
-    }
     command.args(&arguments);
     Program::start("sensor", command, end_by, Logs::Shown)
 }

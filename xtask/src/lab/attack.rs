@@ -346,3 +346,28 @@ fn dns_tunnel(worker: &mut Worker) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Sends UDP packets to the server's discard port, each a flow of its own, at a rate; gives how
+/// many went out. For load, not for verdicts.
+pub(super) fn many_flows(packets: u64, per_second: u64) -> anyhow::Result<u64> {
+    /// Bursts a second.
+    const BURSTS: u64 = 50;
+    let socket = sys::packet_socket("eth0")?;
+    let start = Instant::now();
+    let mut sent = 0;
+    for burst in 1.. {
+        for _ in 0..per_second.div_ceil(BURSTS) {
+            if sent >= packets || sys::stop_requested() {
+                return Ok(sent);
+            }
+            let host = 10 + (sent / 60_000) as u8 % 10;
+            let src_port = 2_000 + (sent % 60_000) as u16;
+            let frame = frame::udp(&ends(attacker(host), src_port, 9), b"load");
+            socket.send(&frame)?;
+            sent += 1;
+        }
+        let due = start + Duration::from_millis(burst * 1_000 / BURSTS);
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+    Ok(sent)
+}

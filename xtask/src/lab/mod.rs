@@ -66,7 +66,7 @@ pub(crate) fn scenarios() -> impl Iterator<Item = &'static Scenario> {
 /// Options of `xtask lab`.
 #[derive(Args, Debug)]
 pub(crate) struct LabArgs {
-    /// A scenario, or all, benign, malicious
+    /// Scenarios, comma-separated; or all, benign, malicious
     #[arg(long, default_value = "all")]
     scenario: String,
     /// How long each scenario lasts, 1 to 3600 seconds
@@ -142,7 +142,7 @@ pub(crate) fn choose(name: &str) -> anyhow::Result<Vec<&'static Scenario>> {
             "all" => true,
             "benign" => scenario.label == Label::Benign,
             "malicious" => scenario.label == Label::Malicious,
-            name => scenario.name == name,
+            names => names.split(',').any(|name| name == scenario.name),
         })
         .collect();
     if chosen.is_empty() {
@@ -403,4 +403,14 @@ fn announce(ready: &mpsc::Sender<()>) {
     if ready.send(()).is_err() {
         eprintln!("lab: a service was ready too late");
     }
+}
+
+/// Puts packets on the wire that are a flow each, at a rate; gives how many.
+///
+/// # Errors
+/// The packet socket fails.
+pub(crate) fn many_flows(lab: &Lab, packets: u64, per_second: u64) -> anyhow::Result<u64> {
+    lab.within(Space::Attacker, move || {
+        attack::many_flows(packets, per_second)
+    })
 }

@@ -36,7 +36,7 @@ impl Random {
         let half = typical / 2 + 1;
         let mut value = half + self.next() % (typical.max(1));
         for _ in 0..4 {
-            if self.next() % 4 != 0 {
+            if !self.next().is_multiple_of(4) {
                 break;
             }
             value = value.saturating_mul(2);

@@ -151,7 +151,8 @@ fn serve_script(mut stream: TcpStream, banner: &[u8], stop: &AtomicBool) -> io::
         let [a, b, c, d, e, f, g, h] = header;
         let length = u32::from_le_bytes([a, b, c, d]) as usize;
         let wanted = u32::from_le_bytes([e, f, g, h]) as usize;
-        if length < SCRIPT_HEADER_BYTES || length > MESSAGE_BYTES_MAX || wanted > MESSAGE_BYTES_MAX
+        if !(SCRIPT_HEADER_BYTES..=MESSAGE_BYTES_MAX).contains(&length)
+            || wanted > MESSAGE_BYTES_MAX
         {
             return Ok(());
         }

@@ -1,0 +1,372 @@
+//! `xtask test`: everything that must hold before a change is taken. CI runs exactly this.
+//!
+//! Steps run in order, each is printed with its time and a last line counts them. A step that
+//! cannot run says why; run as root, such a step counts as failed, for root is what CI has.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+
+use crate::e2e;
+use crate::process::{cargo, is_installed, target_dir, workspace};
+use crate::{documents, sys};
+
+/// Lines of a failed command's output that are printed; all of it is in the log beside.
+const TAIL_LINES: usize = 60;
+
+/// Options of `xtask test`.
+#[derive(Args, Debug)]
+pub(crate) struct TestArgs {
+    /// Adds the long checks
+    #[arg(long)]
+    all: bool,
+    /// Only steps whose name holds this
+    #[arg(long, value_name = "PART")]
+    only: Option<String>,
+    /// Installs nothing, even if something is missing
+    #[arg(long)]
+    no_setup: bool,
+    /// Only lists the steps
+    #[arg(long)]
+    list: bool,
+}
+
+/// How a step ended, unless it failed.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It holds; what was found, or empty.
+    Passed(String),
+    /// A tool or right is missing. Counts as failed when run as root.
+    Skipped(String),
+    /// Something that not every machine has (captures, the network) is not here.
+    NotHere(String),
+}
+
+/// What steps are told.
+struct Context {
+    all: bool,
+    data: Option<PathBuf>,
+    root: bool,
+}
+
+type Run = Box<dyn Fn(&Context) -> anyhow::Result<Outcome>>;
+
+struct Step {
+    name: String,
+    run: Run,
+}
+
+/// Runs `xtask test`.
+///
+/// # Errors
+/// A step failed.
+pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
+    let steps: Vec<Step> = steps(args.no_setup)
+        .into_iter()
+        .filter(|step| {
+            args.only
+                .as_ref()
+                .is_none_or(|part| step.name.contains(part.as_str()))
+        })
+        .collect();
+    ensure!(
+        !steps.is_empty(),
+        "no step is called so: see cargo xtask test --list"
+    );
+    if args.list {
+        for step in &steps {
+            println!("{}", step.name);
+        }
+        return Ok(());
+    }
+    sys::catch_stop_signals()?;
+    let context = Context {
+        all: args.all,
+        data: std::env::var_os("NETML_DATA").map(PathBuf::from),
+        root: sys::is_root(),
+    };
+    let (mut passed, mut failed, mut skipped) = (0, Vec::new(), 0);
+    let start = Instant::now();
+    for step in &steps {
+        if sys::stop_requested() {
+            bail!("stopped");
+        }
+        let begin = Instant::now();
+        let ended = (step.run)(&context);
+        let seconds = begin.elapsed().as_secs_f64();
+        let (mark, said) = match ended {
+            Ok(Outcome::Passed(said)) => {
+                passed += 1;
+                ("ok", said)
+            }
+            Ok(Outcome::Skipped(why)) if context.root => {
+                failed.push(step.name.clone());
+                ("FAILED", format!("skipped as root: {why}"))
+            }
+            Ok(Outcome::Skipped(why) | Outcome::NotHere(why)) => {
+                skipped += 1;
+                ("skipped", why)
+            }
+            Err(error) => {
+                failed.push(step.name.clone());
+                ("FAILED", format!("{error:#}"))
+            }
+        };
+        println!(
+            "{mark:<8}{seconds:>7.1} s  {}{}",
+            step.name,
+            indented(&said)
+        );
+    }
+    let minutes = start.elapsed().as_secs_f64() / 60.0;
+    println!(
+        "{passed} passed, {} failed, {skipped} skipped in {minutes:.1} min",
+        failed.len()
+    );
+    ensure!(failed.is_empty(), "failed: {}", failed.join("; "));
+    Ok(())
+}
+
+fn indented(said: &str) -> String {
+    if said.is_empty() {
+        return String::new();
+    }
+    format!(
+        "\n{:20}{}",
+        "",
+        said.trim_end().replace('\n', &format!("\n{:20}", ""))
+    )
+}
+
+fn steps(no_setup: bool) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut add = |name: &str, run: fn(&Context) -> anyhow::Result<Outcome>| {
+        steps.push(Step {
+            name: name.to_owned(),
+            run: Box::new(run),
+        });
+    };
+    if !no_setup {
+        add("set-up", |_| set_up());
+    }
+    add("format", |_| {
+        done(cargo().args(["fmt", "--all", "--check"]), "format")?;
+        let kernel = workspace().join("netml-ebpf/Cargo.toml");
+        let mut command = cargo();
+        command
+            .args(["fmt", "--check", "--manifest-path"])
+            .arg(kernel);
+        done(&mut command, "format-ebpf")
+    });
+    add("clippy", |_| {
+        done(
+            cargo()
+                .args(["clippy", "--workspace", "--all-targets", "--locked"])
+                .args(["--", "-D", "warnings"]),
+            "clippy",
+        )
+    });
+    add("docs", |_| {
+        done(
+            cargo().env("RUSTDOCFLAGS", "-D warnings").args([
+                "doc",
+                "--workspace",
+                "--no-deps",
+                "--locked",
+            ]),
+            "docs",
+        )
+    });
+    add("kernel object is fresh", |_| kernel_object());
+    add("build", |_| {
+        done(cargo().args(["build", "--workspace", "--locked"]), "build")
+    });
+    add("tests", tests);
+    add("doc tests", |_| {
+        done(
+            cargo().args(["test", "--workspace", "--locked", "--doc"]),
+            "doc-tests",
+        )
+    });
+    add("licences, bans, sources", |_| {
+        tool(
+            "cargo-deny",
+            &["deny", "--locked", "check", "licenses", "bans", "sources"],
+        )
+    });
+    add("advisories", |_| advisories());
+    add("unused dependencies", |_| {
+        tool("cargo-machete", &["machete", "--skip-target-dir"])
+    });
+    add("dashboard: types and vendored files", |_| {
+        dashboard("check")
+    });
+    add("dashboard: browser tests", |_| dashboard("test"));
+    add("documents: links", |_| documents::links());
+    add("documents: commands of the README", |_| {
+        documents::commands()
+    });
+    for check in e2e::CHECKS {
+        steps.push(Step {
+            name: check.name.to_owned(),
+            run: Box::new(|context| {
+                if check.needs_root && !context.root {
+                    return Ok(Outcome::Skipped("needs root".to_owned()));
+                }
+                check.run(&e2e::Settings {
+                    data: context.data.as_deref(),
+                    all: context.all,
+                })
+            }),
+        });
+    }
+    steps
+}
+
+/// Runs a command with its output in a log; the end of it becomes the error.
+fn done(command: &mut Command, log: &str) -> anyhow::Result<Outcome> {
+    let directory = target_dir().join("xtask-test");
+    std::fs::create_dir_all(&directory)?;
+    let path = directory.join(format!("{log}.log"));
+    let file =
+        std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    let status = command
+        .env("CARGO_TERM_COLOR", "never")
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .status()
+        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    if status.success() {
+        return Ok(Outcome::Passed(not_run(&text)));
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
+    bail!("{status}; all of it is in {}\n{tail}", path.display())
+}
+
+/// Lines by which tests say that a part of them did not run.
+fn not_run(log: &str) -> String {
+    let mut lines: Vec<&str> = log
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("skipped:"))
+        .collect();
+    lines.sort_unstable();
+    lines.dedup();
+    lines.join("\n")
+}
+
+fn tests(context: &Context) -> anyhow::Result<Outcome> {
+    let mut command = cargo();
+    if is_installed("cargo-nextest") {
+        command.args([
+            "nextest",
+            "run",
+            "--workspace",
+            "--locked",
+            "--no-fail-fast",
+        ]);
+        command.args(["--success-output", "final"]);
+    } else {
+        command.args([
+            "test",
+            "--workspace",
+            "--locked",
+            "--no-fail-fast",
+            "--all-targets",
+        ]);
+    }
+    if context.root {
+        // Tests of the kernel programs fail instead of skipping.
+        command.env("NETML_REQUIRE_ALL", "1");
+    }
+    if context.all {
+        command.env("NETML_TEST_ALL", "1");
+    }
+    done(&mut command, "tests")
+}
+
+fn tool(program: &str, arguments: &[&str]) -> anyhow::Result<Outcome> {
+    if !is_installed(program) {
+        return Ok(Outcome::Skipped(format!(
+            "{program} is missing: cargo xtask setup"
+        )));
+    }
+    done(cargo().args(arguments), program)
+}
+
+/// The advisory data base comes from the network, which not every machine has.
+fn advisories() -> anyhow::Result<Outcome> {
+    if !is_installed("cargo-deny") {
+        return Ok(Outcome::NotHere("cargo-deny is missing".to_owned()));
+    }
+    let mut command = cargo();
+    command.args(["deny", "--locked", "check", "advisories"]);
+    match done(&mut command, "advisories") {
+        Err(error) if error.to_string().contains("failed to fetch") => Ok(Outcome::NotHere(
+            "the advisory data base cannot be fetched".to_owned(),
+        )),
+        ended => ended,
+    }
+}
+
+fn dashboard(script: &str) -> anyhow::Result<Outcome> {
+    for program in ["node", "npm", "chromium"] {
+        if !is_installed(program) {
+            return Ok(Outcome::Skipped(format!(
+                "{program} is missing: cargo xtask setup"
+            )));
+        }
+    }
+    let web = workspace().join("web");
+    if !web.join("node_modules").is_dir() {
+        npm(&web, &["ci", "--no-audit", "--no-fund"], "npm-ci")?;
+    }
+    npm(&web, &["run", script], &format!("dashboard-{script}"))
+}
+
+fn npm(web: &Path, arguments: &[&str], log: &str) -> anyhow::Result<Outcome> {
+    let mut command = Command::new("npm");
+    command.current_dir(web).args(arguments);
+    done(&mut command, log)
+}
+
+fn set_up() -> anyhow::Result<Outcome> {
+    const TOOLS: [(&str, &str); 2] = [("cargo-deny", "0.20.2"), ("cargo-machete", "0.9.1")];
+    for (tool, version) in TOOLS {
+        if !is_installed(tool) && sys::is_root() {
+            // Unoptimised: they run once on a small workspace, and build in half the time so.
+            let mut command = cargo();
+            command.args(["install", "--locked", "--debug", "--no-default-features"]);
+            command.arg(format!("{tool}@{version}"));
+            done(&mut command, tool)?;
+        }
+    }
+    Ok(Outcome::Passed(String::new()))
+}
+
+fn kernel_object() -> anyhow::Result<Outcome> {
+    Ok(Outcome::Skipped(
+        "the kernel programs are not here yet".to_owned(),
+    ))
+}
+
+/// Runs a step's command for a span of time at most; used where a program would go on for ever.
+pub(crate) fn finish_within(command: &mut Command, patience: Duration) -> anyhow::Result<bool> {
+    let mut child = command.stdin(Stdio::null()).spawn()?;
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.success());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    child.kill()?;
+    child.wait()?;
+    bail!("{} did not end in time", command.get_program().display())
+}
