@@ -6,9 +6,11 @@ import { html } from '../lib.js';
  * @typedef {object} Column
  * @property {string} key
  * @property {string} label
+ * @property {string} [short] label in a card, where there is less room
  * @property {(row: any) => any} cell
  * @property {boolean} [right]
- * @property {boolean} [wide] takes a whole line of a card
+ * @property {number} [span] sixths of a line that it takes in a card; 3 unless told
+ * @property {boolean} [bare] without its label in a card
  * @property {string} [className]
  */
 
@@ -20,14 +22,14 @@ export function Table({ label, columns, rows, keyOf, onRow, rowClass, tall }) {
     <table class="data-table" role="table" aria-label=${label} aria-rowcount=${rows.length + 1}>
       <thead role="rowgroup">
         <tr role="row">
-          ${columns.map((c) => html`<th role="columnheader" scope="col" key=${c.key} class=${c.right ? 'right' : ''}>${c.label}</th>`)}
+          ${columns.map((c) => html`<th role="columnheader" scope="col" key=${c.key} class=${`${c.right ? 'right' : ''} ${c.className ?? ''}`}>${c.label}</th>`)}
         </tr>
       </thead>
       <tbody role="rowgroup">
         ${rows.map(
           (row) => html`<tr role="row" key=${keyOf(row)} class=${`${onRow ? 'clickable' : ''} ${rowClass?.(row) ?? ''}`} onClick=${onRow ? (/** @type {MouseEvent} */ e) => rowClicked(e, () => onRow(row)) : undefined}>
             ${columns.map(
-              (c) => html`<td role="cell" key=${c.key} data-label=${c.label} class=${`${c.right ? 'right' : ''} ${c.wide ? 'wide' : ''} ${c.className ?? ''}`}>${c.cell(row)}</td>`,
+              (c) => html`<td role="cell" key=${c.key} data-label=${c.short ?? c.label} class=${`${c.right ? 'right' : ''} span-${c.span ?? 3} ${c.bare ? 'bare' : ''} ${c.className ?? ''}`}>${c.cell(row)}</td>`,
             )}
           </tr>`,
         )}

@@ -21,14 +21,22 @@ export function Verdict({ name, kind }) {
 }
 
 /**
- * A probability with what it costs in false alarms. Without a verdict there is none.
- * @param {{verdict: string, probability: number, expected?: number | null}} props
+ * A probability. Without a verdict there is none.
+ * @param {{verdict: string, probability: number}} props
  */
-export function Probability({ verdict, probability, expected }) {
+export function Probability({ verdict, probability }) {
   if (verdictOf(verdict) === 'NO_VERDICT') return html`<span class="quiet">${UNKNOWN}</span>`;
   return html`<span class="probability">
     <span class="meter" aria-hidden="true"><span class="meter-fill" style=${{ width: `${Math.max(0, Math.min(1, probability)) * 100}%` }}></span></span>
     <span class="number">${percent(probability)}</span>
-    ${expected === undefined || expected === null ? null : html`<span class="quiet number small" title="Expected false alarms per day at this score, on the validation captures">${perDay(expected)} FA/day</span>`}
   </span>`;
+}
+
+/**
+ * What acting at this score would cost in false alarms: it stands beside every probability.
+ * @param {{verdict: string, expected: number | null | undefined}} props
+ */
+export function FalseAlarms({ verdict, expected }) {
+  const known = verdictOf(verdict) !== 'NO_VERDICT' && expected !== null && expected !== undefined;
+  return html`<span class="number quiet" title="False alarms to expect in a day at this score, on the validation captures">${known ? perDay(expected) : UNKNOWN}</span>`;
 }

@@ -54,9 +54,11 @@ async function call(url, init, signal) {
     throw new ApiError(0, 'the collector does not answer: is it still running?');
   }
   const body = await response.json().catch(() => null);
+  signal?.throwIfAborted();
   if (!response.ok) {
     throw new ApiError(response.status, typeof body?.error === 'string' ? body.error : `the collector answered ${response.status}`);
   }
+  if (body === null) throw new ApiError(response.status, 'the answer of the collector broke off or is no JSON');
   return body;
 }
 

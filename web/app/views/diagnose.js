@@ -59,7 +59,7 @@ export function Diagnose() {
         Open the address with the token that the collector printed when it started (it ends in <code>/?token=…</code>), then come back here.
       <//>`}
       ${why ? html`<${Notice} tone="warn" title=${why} />` : null}
-      <form class="filters" aria-label="Diagnose a target" onSubmit=${(/** @type {Event} */ e) => { e.preventDefault(); if (!busy && accepts('traceroute')) void start('traceroute'); }}>
+      <form class="filters" aria-label="Run a measurement" onSubmit=${(/** @type {Event} */ e) => { e.preventDefault(); if (!busy && accepts('traceroute')) void start('traceroute'); }}>
         <label class="field"><span>Target</span>
           <input type="text" name="target" required maxlength="253" autocomplete="off" autocapitalize="off" spellcheck=${false} value=${target} onInput=${(/** @type {any} */ e) => setTarget(e.currentTarget.value)} />
         </label>

@@ -14,13 +14,13 @@ const keyOf = (e) => `${e.unix_ms} ${e.sensor} ${e.kind} ${e.message}`;
 
 /** @type {import('../components/table.js').Column[]} */
 const COLUMNS = [
-  { key: 'time', label: 'Time', cell: (e) => html`<span class="number">${when(e.unix_ms)}</span>` },
-  { key: 'severity', label: 'Severity', cell: (e) => html`<span class=${`severity severity-${e.severity === 'alarm' || e.severity === 'warning' ? e.severity : 'info'}`}>${e.severity}</span>` },
+  { key: 'time', label: 'Time', bare: true, cell: (e) => html`<span class="number">${when(e.unix_ms)}</span>` },
+  { key: 'severity', label: 'Severity', bare: true, cell: (e) => html`<span class=${`severity severity-${e.severity === 'alarm' || e.severity === 'warning' ? e.severity : 'info'}`}>${e.severity}</span>` },
   { key: 'kind', label: 'Kind', cell: (e) => html`<span class="tag" dir="auto">${e.kind}</span>` },
   { key: 'sensor', label: 'Sensor', cell: (e) => html`<bdi>${e.sensor}</bdi>` },
-  { key: 'message', label: 'Message', wide: true, className: 'cell-text', cell: (e) => html`<span dir="auto">${e.message}</span>` },
+  { key: 'message', label: 'Message', span: 6, className: 'cell-text', cell: (e) => html`<span dir="auto">${e.message}</span>` },
   {
-    key: 'fields', label: 'Fields', wide: true, className: 'cell-text',
+    key: 'fields', label: 'Fields', span: 6, className: 'cell-text',
     cell: (e) => html`<span class="quiet small mono">${Object.entries(e.fields ?? {}).map(([name, value]) => `${name}=${value}`).join(' ')}</span>`,
   },
 ];

@@ -32,6 +32,7 @@ export function FlowDialog({ id, onClose }) {
     };
   }, []);
   useEffect(() => {
+    if (knownFlow(id)) return undefined; // The live record is whole and the newest.
     let wanted = true;
     get(`flows/${encodeURIComponent(id)}`).then(
       (flow) => wanted && setState({ flow, error: null }),

@@ -5,7 +5,7 @@ import { useRows } from '../state/rows.js';
 import { params, setParams } from '../state/router.js';
 import { FILTERS, Filters, filterValues } from '../components/filters.js';
 import { Table } from '../components/table.js';
-import { Probability, Verdict } from '../components/verdict.js';
+import { FalseAlarms, Probability, Verdict } from '../components/verdict.js';
 import { Export, Panel, useTitle } from '../components/common.js';
 import { RowsState } from '../components/rows-state.js';
 import { FlowDialog } from './flow-detail.js';
@@ -16,24 +16,30 @@ const WANTED = [FILTERS.verdict, FILTERS.kind, FILTERS.protocol, FILTERS.address
 
 /** @type {import('../components/table.js').Column[]} */
 const COLUMNS = [
-  { key: 'time', label: 'Last seen', cell: (f) => html`<span class="number" title=${dateTime(f.last_unix_ms)}>${clock(f.last_unix_ms)}</span>` },
-  { key: 'verdict', label: 'Verdict', cell: (f) => html`<${Verdict} name=${f.verdict} kind=${f.kind} />` },
-  { key: 'probability', label: 'Probability', cell: (f) => html`<${Probability} verdict=${f.verdict} probability=${f.probability} expected=${f.expected_false_alarms_per_day} />` },
-  { key: 'protocol', label: 'Protocol', cell: (f) => html`<span class="tag">${protocolOf(f.protocol)}</span>` },
-  { key: 'source', label: 'Initiator', cell: (f) => html`<span class="mono"><bdi>${endpoint(f.src_ip, f.src_port, f.protocol)}</bdi></span>`, className: 'cell-address' },
-  { key: 'destination', label: 'Responder', cell: (f) => html`<span class="mono"><bdi>${endpoint(f.dst_ip, f.dst_port, f.protocol)}</bdi></span>`, className: 'cell-address' },
-  { key: 'sent', label: 'Sent →', right: true, cell: (f) => html`<${Amount} bytes=${f.fwd_bytes} packets=${f.fwd_packets} />` },
-  { key: 'received', label: '← Received', right: true, cell: (f) => html`<${Amount} bytes=${f.rev_bytes} packets=${f.rev_packets} />` },
-  { key: 'duration', label: 'Duration', right: true, cell: (f) => html`<span class="number">${duration(f.last_unix_ms - f.first_unix_ms)}</span>${f.state === 'end' ? null : html` <span class="quiet small">open</span>`}` },
+  { key: 'time', label: 'Last seen', bare: true, cell: (f) => html`<span class="number" title=${dateTime(f.last_unix_ms)}>${clock(f.last_unix_ms)}</span>` },
+  { key: 'verdict', label: 'Verdict', bare: true, cell: (f) => html`<${Verdict} name=${f.verdict} kind=${f.kind} />` },
+  { key: 'probability', label: 'Probability', span: 2, cell: (f) => html`<${Probability} verdict=${f.verdict} probability=${f.probability} />` },
+  { key: 'alarms', label: 'False alarms a day', short: 'False al./day', right: true, span: 2, className: 'cell-narrow', cell: (f) => html`<${FalseAlarms} verdict=${f.verdict} expected=${f.expected_false_alarms_per_day} />` },
+  { key: 'protocol', label: 'Protocol', span: 2, cell: (f) => html`<span class="tag">${protocolOf(f.protocol)}</span>` },
+  { key: 'source', label: 'Initiator', cell: (f) => html`<${End} text=${endpoint(f.src_ip, f.src_port, f.protocol)} />`, className: 'cell-address', span: 6 },
+  { key: 'destination', label: 'Responder', cell: (f) => html`<${End} text=${endpoint(f.dst_ip, f.dst_port, f.protocol)} />`, className: 'cell-address', span: 6 },
+  { key: 'sent', label: 'Sent', right: true, cell: (f) => html`<${Amount} bytes=${f.fwd_bytes} packets=${f.fwd_packets} />` },
+  { key: 'received', label: 'Received', right: true, cell: (f) => html`<${Amount} bytes=${f.rev_bytes} packets=${f.rev_packets} />` },
+  { key: 'duration', label: 'Duration', right: true, span: 4, cell: (f) => html`<span class="number">${duration(f.last_unix_ms - f.first_unix_ms)}</span>${f.state === 'end' ? null : html` <span class="quiet small">open</span>`}` },
   {
-    key: 'why', label: 'Details',
+    key: 'why', label: 'Details', bare: true, span: 2, className: 'cell-action',
     cell: (f) => html`<button type="button" class="button small" aria-haspopup="dialog" aria-label=${`Why: flow from ${f.src_ip} to ${f.dst_ip}`} onClick=${() => setParams({ flow: f.flow_id })}>Why</button>`,
   },
 ];
 
+/** @param {{text: string}} props */
+function End({ text }) {
+  return html`<span class="mono" title=${text}><bdi>${text}</bdi></span>`;
+}
+
 /** @param {{bytes: number, packets: number}} props */
 function Amount(props) {
-  return html`<span class="number">${bytes(props.bytes)}</span> <span class="quiet small number">${count(props.packets)} pkt</span>`;
+  return html`<span class="number">${bytes(props.bytes)}</span> <span class="quiet small number" title="packets">${count(props.packets)}${'\u00a0'}p</span>`;
 }
 
 export function Flows() {

@@ -15,7 +15,7 @@ import { bitRate, byteRate, bytes, clockMs, count, endpoint, percent, short, si 
 
 const TALKERS_MS = 5000;
 const TALKERS_SPAN_MS = 15 * 60_000;
-const SUSPICIOUS_ROWS = 6;
+const SUSPICIOUS_ROWS = 5;
 const PACKET_ROWS = 8;
 
 export function Overview() {
@@ -172,7 +172,7 @@ function VerdictPanel() {
 
 function DestinationsPanel() {
   const order = params.value.order ?? 'bytes';
-  const { value, error } = usePolled('talkers', { by: 'destination', order, limit: 8, from_ago_ms: TALKERS_SPAN_MS }, TALKERS_MS, () => paused.value);
+  const { value, error } = usePolled('talkers', { by: 'destination', order, limit: 10, from_ago_ms: TALKERS_SPAN_MS }, TALKERS_MS, () => paused.value);
   const items = value?.items ?? [];
   const text = (/** @type {any} */ row) => (order === 'bytes' ? bytes(row.bytes) : count(row[order]));
   const rows = items.filter((/** @type {any} */ r) => r[order] > 0).map((/** @type {any} */ r) => ({

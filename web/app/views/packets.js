@@ -5,7 +5,7 @@ import { useRows } from '../state/rows.js';
 import { link } from '../state/router.js';
 import { FILTERS, Filters, filterValues } from '../components/filters.js';
 import { Table } from '../components/table.js';
-import { Probability, Verdict } from '../components/verdict.js';
+import { FalseAlarms, Probability, Verdict } from '../components/verdict.js';
 import { Address, Export, Panel, useTitle } from '../components/common.js';
 import { RowsState } from '../components/rows-state.js';
 import { Icon } from '../components/icons.js';
@@ -21,21 +21,25 @@ const port = (p, end) => (hasPorts(p) ? p[end] : UNKNOWN);
 
 /** @type {import('../components/table.js').Column[]} */
 const COLUMNS = [
-  { key: 'time', label: 'Time', cell: (p) => html`<span class="number" title=${dateTime(p.unix_ms)}>${clockMs(p.unix_ms)}</span>` },
-  { key: 'verdict', label: 'Verdict', cell: (p) => html`<${Verdict} name=${p.verdict} kind=${p.kind} />` },
-  { key: 'direction', label: 'Direction', cell: (p) => html`<${Direction} value=${p.direction} />` },
-  { key: 'protocol', label: 'Protocol', cell: (p) => html`<span class="tag" title=${p.tcp_flags || undefined}>${protocolOf(p.protocol)}</span>${p.tcp_flags ? html` <span class="quiet small">${p.tcp_flags}</span>` : null}` },
-  { key: 'source', label: 'Source', cell: (p) => html`<${Address} ip=${p.src_ip} />`, className: 'cell-address' },
-  { key: 'sport', label: 'Source port', cell: (p) => html`<span class="number">${port(p, 'src_port')}</span>`, right: true },
-  { key: 'destination', label: 'Destination', cell: (p) => html`<${Address} ip=${p.dst_ip} />`, className: 'cell-address' },
-  { key: 'dport', label: 'Dest. port', cell: (p) => html`<span class="number">${port(p, 'dst_port')}</span>`, right: true },
+  { key: 'time', label: 'Time', bare: true, cell: (p) => html`<span class="number" title=${dateTime(p.unix_ms)}>${clockMs(p.unix_ms)}</span>` },
+  { key: 'verdict', label: 'Verdict', bare: true, cell: (p) => html`<${Verdict} name=${p.verdict} kind=${p.kind} />` },
+  { key: 'direction', label: 'Dir.', span: 2, cell: (p) => html`<${Direction} value=${p.direction} />` },
+  { key: 'protocol', label: 'Protocol', span: 2, cell: (p) => html`<span class="tag">${protocolOf(p.protocol)}</span>${p.tcp_flags ? html` <span class="quiet small mono" title=${p.tcp_flags}>${flagLetters(p.tcp_flags)}</span>` : null}` },
   {
-    key: 'size', label: 'Size', right: true,
+    key: 'size', label: 'Size', right: true, span: 2,
     cell: (p) => html`<span class="number">${count(p.bytes)} B</span>${p.segments > 1 ? html`<span class="quiet small"> in ${p.segments} segments</span>` : null}`,
   },
-  { key: 'probability', label: 'Probability', cell: (p) => html`<${Probability} verdict=${p.verdict} probability=${p.probability} expected=${knownFlow(p.flow_id)?.expected_false_alarms_per_day} />` },
-  { key: 'flow', label: 'Flow', cell: (p) => html`<a class="button small" href=${link('flows', { flow: p.flow_id })} aria-label=${`Why: flow of this packet from ${p.src_ip}`}>Why</a>` },
+  { key: 'source', label: 'Source', cell: (p) => html`<${Address} ip=${p.src_ip} />`, className: 'cell-address', span: 4 },
+  { key: 'sport', label: 'Port', span: 2, cell: (p) => html`<span class="number">${port(p, 'src_port')}</span>`, right: true },
+  { key: 'destination', label: 'Destination', cell: (p) => html`<${Address} ip=${p.dst_ip} />`, className: 'cell-address', span: 4 },
+  { key: 'dport', label: 'Port', span: 2, cell: (p) => html`<span class="number">${port(p, 'dst_port')}</span>`, right: true },
+  { key: 'probability', label: 'Probability', span: 2, cell: (p) => html`<${Probability} verdict=${p.verdict} probability=${p.probability} />` },
+  { key: 'alarms', label: 'False alarms a day', short: 'False al./day', right: true, span: 2, className: 'cell-narrow', cell: (p) => html`<${FalseAlarms} verdict=${p.verdict} expected=${knownFlow(p.flow_id)?.expected_false_alarms_per_day} />` },
+  { key: 'flow', label: 'Flow', bare: true, span: 2, className: 'cell-action', cell: (p) => html`<a class="button small" href=${link('flows', { flow: p.flow_id })} aria-label=${`Why: flow of this packet from ${p.src_ip}`}>Why</a>` },
 ];
+
+/** TCP flags by their letters, as in packet analysers; the full names are in the tooltip. @param {string} flags */
+const flagLetters = (flags) => flags.split(',').map((flag) => flag[0] ?? '').join('');
 
 /** @param {{value: string}} props */
 export function Direction({ value }) {

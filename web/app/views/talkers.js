@@ -10,6 +10,9 @@ import { bytes, count, percent } from '../format.js';
 
 const BY = ['destination', 'source', 'port', 'protocol', 'sensor'];
 const ORDERS = ['bytes', 'packets', 'flows'];
+/** @param {string} word */
+const title = (word) => word[0].toUpperCase() + word.slice(1);
+
 const SPANS = [
   { value: '15m', label: '15 min', ms: 15 * 60_000 },
   { value: '1h', label: '1 h', ms: 3_600_000 },
@@ -38,13 +41,13 @@ export function Talkers() {
   const most = Math.max(...items.map((r) => r[order]), 1);
   /** @type {import('../components/table.js').Column[]} */
   const columns = [
-    { key: 'key', label: by, cell: (r) => label(by, r.key), className: 'cell-address' },
+    { key: 'key', label: title(by), cell: (r) => label(by, r.key), className: 'cell-address', span: 6, bare: true },
     ...ORDERS.map((name) => ({
-      key: name, label: name, right: true,
+      key: name, label: title(name), right: true, span: 2,
       cell: (/** @type {any} */ r) => html`<span class="number">${name === 'bytes' ? bytes(r.bytes) : count(r[name])}</span>`,
     })),
     {
-      key: 'share', label: `Share of ${order}`,
+      key: 'share', label: `Share of ${order}`, span: 6,
       cell: (r) => html`<span class="share"><span class="meter" aria-hidden="true"><span class="meter-fill" style=${{ width: `${(r[order] / most) * 100}%` }}></span></span><span class="number">${sum > 0 ? percent(r[order] / sum) : ''}</span></span>`,
     },
   ];

@@ -1,0 +1,250 @@
+// What arrives, what is filtered, what is paused, what breaks and comes back.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { HOSTILE } from './mock-scene.mjs';
+import { goTo, MOCK_ONLY, PATIENCE_MS, REAL, start, stop, VIEWS, withPage } from './harness.mjs';
+
+/** An event must be on the screen this soon after it was sent. */
+const SHOWN_WITHIN_MS = 2000;
+
+before(start);
+after(stop);
+
+/** @param {import('playwright-core').Page} page */
+const connected = (page) => page.locator('.live-live, .live-quiet').waitFor();
+
+/** A packet like the mock's own, with an address of its own. @param {any} mock @param {Record<string, unknown>} changes */
+function packetLike(mock, changes) {
+  return { ...mock.scene.packetList[0], id: `t${Math.random()}`, unix_ms: Date.now(), ...changes };
+}
+
+/** Waits for `text` in main and answers how long it took. @param {import('playwright-core').Page} page @param {string} text @param {() => void} act */
+async function timed(page, text, act) {
+  const shown = page.waitForFunction((wanted) => document.querySelector('main')?.textContent?.includes(wanted), text, { polling: 20 });
+  const begin = performance.now();
+  act();
+  await shown;
+  return performance.now() - begin;
+}
+
+test('a packet is on the screen within 2 s of its event', MOCK_ONLY, async () => {
+  await withPage({ hash: 'packets' }, async (page, mock) => {
+    await connected(page);
+    const took = await timed(page, '198.51.100.77', () => mock.push('packets', [packetLike(mock, { src_ip: '198.51.100.77' })]));
+    assert.ok(took < SHOWN_WITHIN_MS, `${took} ms`);
+    assert.match((await page.locator('tbody tr').first().textContent()) ?? '', /198\.51\.100\.77/);
+  });
+});
+
+test('a flow and a second of traffic are on the screen within 2 s of their events', MOCK_ONLY, async () => {
+  await withPage({ hash: 'overview' }, async (page, mock) => {
+    await connected(page);
+    await page.waitForFunction(() => /B\/s/.test(document.querySelector('[data-tile=download]')?.textContent ?? ''));
+    const flow = { ...mock.scene.flowList[0], flow_id: 'fresh', verdict: 'SUSPICIOUS', kind: 'port-scan', src_ip: '198.51.100.78', last_unix_ms: Date.now() };
+    const tookFlow = await timed(page, '198.51.100.78', () => mock.push('flows', [flow]));
+    assert.ok(tookFlow < SHOWN_WITHIN_MS, `flow: ${tookFlow} ms`);
+    const second = { unix_ms: Math.floor(Date.now() / 1000) * 1000 + 1000, sensor: 's', interface: 'eth0', rx_bytes: 777_000_000, tx_bytes: 1, rx_packets: 5, tx_packets: 5, lost_packets: 0 };
+    const tookTraffic = await timed(page, '777\u00a0MB/s', () => mock.push('traffic', second));
+    assert.ok(tookTraffic < SHOWN_WITHIN_MS, `traffic: ${tookTraffic} ms`);
+  });
+});
+
+test('hostile text is shown as text', MOCK_ONLY, async () => {
+  await withPage({ mock: { hostile: true } }, async (page, mock) => {
+    await connected(page);
+    for (const view of VIEWS) {
+      await goTo(page, view);
+      mock.push('event', { ...mock.scene.eventList[0], unix_ms: Date.now(), message: HOSTILE.join(' ') });
+      mock.push('flows', [{ ...mock.scene.flowList.find((/** @type {any} */ f) => f.verdict === 'SUSPICIOUS'), flow_id: `h${view}`, kind: HOSTILE[1] }]);
+    }
+    await goTo(page, 'flows?verdict=SUSPICIOUS');
+    await page.locator('td button', { hasText: 'Why' }).first().click();
+    await page.locator('dialog[open] .reasons').waitFor();
+    assert.match((await page.locator('dialog .reasons').textContent()) ?? '', /<img src=x/);
+    await page.keyboard.press('Escape');
+    await goTo(page, 'events');
+    await page.waitForFunction((text) => document.querySelector('main')?.textContent?.includes(text), HOSTILE[0]);
+    const traces = await page.evaluate(() => ({ hacked: '__hacked' in window, scripts: document.querySelectorAll('main script, main img').length }));
+    assert.deepEqual(traces, { hacked: false, scripts: 0 });
+  });
+});
+
+test('filters are in the address, reach the API and the exports, and hold for what arrives', MOCK_ONLY, async () => {
+  await withPage({ hash: 'packets' }, async (page, mock) => {
+    await connected(page);
+    await page.getByLabel('Verdict').selectOption('SUSPICIOUS');
+    await page.getByLabel('Address').fill('203.0.113.66');
+    await page.waitForURL(/verdict=SUSPICIOUS&address=203\.0\.113\.66/);
+    await page.waitForFunction(() => {
+      const words = [...document.querySelectorAll('tbody .verdict-word')].map((w) => w.textContent);
+      return words.length > 0 && words.every((w) => w === 'suspicious');
+    });
+    assert.ok(mock.log.some((one) => one.path.startsWith('/api/packets?') && one.path.includes('verdict=SUSPICIOUS') && one.path.includes('address=203.0.113.66')));
+    const csv = await page.getByRole('link', { name: 'CSV' }).getAttribute('href');
+    assert.equal(csv, '/api/export/packets.csv?verdict=SUSPICIOUS&address=203.0.113.66');
+    mock.push('packets', [
+      packetLike(mock, { src_ip: '203.0.113.66', dst_ip: '10.9.9.1', verdict: 'NORMAL' }),
+      packetLike(mock, { src_ip: '203.0.113.66', dst_ip: '10.9.9.2', verdict: 'SUSPICIOUS' }),
+    ]);
+    await page.locator('tbody', { hasText: '10.9.9.2' }).waitFor();
+    assert.doesNotMatch((await page.locator('tbody').textContent()) ?? '', /10\.9\.9\.1/);
+    await page.reload();
+    assert.equal(await page.getByLabel('Address').inputValue(), '203.0.113.66', 'a link keeps the filters');
+    await page.getByRole('button', { name: 'Clear filters' }).click();
+    await page.waitForURL(/#\/packets$/);
+  });
+});
+
+test('a filter that nothing matches says so', MOCK_ONLY, async () => {
+  await withPage({ hash: 'flows?address=192.0.2.250' }, async (page) => {
+    await page.getByText('No flow matches these filters').waitFor();
+  });
+});
+
+test('older rows come on demand', MOCK_ONLY, async () => {
+  await withPage({ hash: 'packets' }, async (page) => {
+    await page.locator('tbody tr').first().waitFor();
+    assert.equal(await page.locator('tbody tr').count(), 100);
+    await page.getByRole('button', { name: 'Load older' }).click();
+    await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 200);
+    const times = await page.locator('tbody tr td:first-child').allTextContents();
+    assert.deepEqual(times, [...times].sort().reverse(), 'newest first');
+  });
+});
+
+test('pause holds the display still and resume catches up', MOCK_ONLY, async () => {
+  await withPage({ hash: 'packets' }, async (page, mock) => {
+    await connected(page);
+    await page.getByRole('button', { name: 'Pause' }).click();
+    await page.locator('.live-paused').waitFor();
+    mock.push('packets', [packetLike(mock, { src_ip: '198.51.100.79' })]);
+    await page.waitForTimeout(700);
+    assert.doesNotMatch((await page.locator('main').textContent()) ?? '', /198\.51\.100\.79/);
+    await page.getByRole('button', { name: 'Resume' }).first().click();
+    await page.locator('tbody', { hasText: '198.51.100.79' }).waitFor();
+  });
+});
+
+test('a lost collector is announced, and its return noticed', MOCK_ONLY, async () => {
+  await withPage({ expected: /ERR_|Failed to load|EventSource/ }, async (page, mock) => {
+    await connected(page);
+    mock.state.mode = 'down';
+    mock.dropListeners();
+    await page.getByRole('alert').filter({ hasText: 'No connection to the collector' }).waitFor();
+    assert.match((await page.locator('.live').textContent()) ?? '', /disconnected/);
+    assert.equal(await page.locator('.tile').count(), 6, 'the last known figures stay');
+    mock.state.mode = 'normal';
+    await page.getByRole('button', { name: 'Try now' }).click();
+    await connected(page);
+    await page.getByText('No connection to the collector').waitFor({ state: 'detached' });
+  });
+});
+
+test('a failing collector is quoted', MOCK_ONLY, async () => {
+  await withPage({ prepare: (mock) => (mock.state.mode = 'failing'), hash: 'flows', expected: /503|EventSource/ }, async (page) => {
+    await page.getByText('the store is busy: try again in a few seconds').first().waitFor();
+  });
+});
+
+test('without a sensor the page says what to do', MOCK_ONLY, async () => {
+  await withPage({ prepare: (mock) => (mock.state.mode = 'empty') }, async (page) => {
+    await page.getByText('No sensor has connected yet').waitFor();
+    assert.match((await page.locator('main').textContent()) ?? '', /cargo xtask run/);
+    assert.match((await page.locator('.source').textContent()) ?? '', /NO SENSOR/);
+  });
+});
+
+for (const [source, label] of [['bundled', 'BUNDLED REPLAY'], ['lab', 'LAB'], ['replay', 'REPLAY'], ['live', 'LIVE']]) {
+  test(`the source ${source} is marked ${label}`, MOCK_ONLY, async () => {
+    await withPage({ mock: { source } }, async (page) => {
+      await page.locator('.source').waitFor();
+      assert.ok((await page.locator('.source').textContent())?.startsWith(label));
+    });
+  });
+}
+
+test('no verdict is never shown as normal', MOCK_ONLY, async () => {
+  await withPage({ hash: 'flows?verdict=NO_VERDICT' }, async (page) => {
+    await page.locator('tbody tr').first().waitFor();
+    assert.deepEqual([...new Set(await page.locator('tbody .verdict-word').allTextContents())], ['no verdict']);
+    await page.locator('td button').first().click();
+    assert.match((await page.locator('dialog').textContent()) ?? '', /does not mean that it is normal/);
+    assert.doesNotMatch((await page.locator('dialog').textContent()) ?? '', /Probability of attack/);
+  });
+});
+
+test('the panel of a flow gives reasons, model, false alarms and losses', MOCK_ONLY, async () => {
+  await withPage({}, async (page, mock, base) => {
+    const flow = { ...mock.scene.flowList.find((/** @type {any} */ f) => f.verdict === 'SUSPICIOUS'), flow_id: 'known', lost_meanwhile: 12 };
+    mock.scene.flowList.unshift(flow);
+    await page.goto(`${base}/#/flows?flow=known`);
+    const text = async () => (await page.locator('dialog[open]').textContent()) ?? '';
+    await page.locator('dialog[open] .reasons li').first().waitFor();
+    assert.equal(await page.locator('dialog .reasons li').count(), flow.reasons.length);
+    for (const wanted of [/all other features/, /\+0\.310/, /forest-2026-11-a1b2c3/, /0\.4 a day/, /12 packets were lost while this flow lived/]) assert.match(await text(), wanted);
+  });
+});
+
+test('a traceroute shows its hops as they come', MOCK_ONLY, async () => {
+  await withPage({ hash: 'diagnose' }, async (page) => {
+    assert.equal(await page.getByLabel('Target').inputValue(), '8.8.8.8');
+    await page.getByRole('button', { name: 'Traceroute' }).click();
+    await page.locator('.hops tbody tr').first().waitFor();
+    await page.locator('.hop-reached', { hasText: '8.8.8.8' }).waitFor();
+    assert.equal(await page.locator('.hops tbody tr').count(), 5);
+    assert.match((await page.locator('.hops').textContent()) ?? '', /no answer/);
+    await page.getByRole('button', { name: 'Latency, jitter, loss' }).click();
+    await page.getByText('Jitter').waitFor();
+    assert.match((await page.locator('.diagnose-result').textContent()) ?? '', /9 of 10 answered/);
+  });
+});
+
+test('a refused command says why', MOCK_ONLY, async () => {
+  await withPage({ hash: 'diagnose', expected: /400|401/ }, async (page, mock) => {
+    await page.getByLabel('Target').fill('-oProxyCommand=x');
+    await page.getByRole('button', { name: 'Traceroute' }).click();
+    await page.getByRole('alert').filter({ hasText: 'neither a host name nor an address' }).waitFor();
+    mock.state.canChange = false;
+    await page.getByLabel('Target').fill('8.8.8.8');
+    await page.getByRole('button', { name: 'Traceroute' }).click();
+    await page.getByRole('alert').filter({ hasText: 'a token is needed' }).waitFor();
+  });
+  await withPage({ hash: 'diagnose', prepare: (mock) => (mock.state.accepts = false) }, async (page) => {
+    await page.getByText('accepts no commands').waitFor();
+    assert.ok(await page.getByRole('button', { name: 'Traceroute' }).isDisabled());
+  });
+});
+
+test('a flood of events stays bounded', MOCK_ONLY, async () => {
+  await withPage({ hash: 'packets' }, async (page, mock) => {
+    await connected(page);
+    for (let batch = 0; batch < 40; batch += 1) {
+      mock.push('packets', Array.from({ length: 500 }, (_, i) => packetLike(mock, { id: `x${batch}-${i}`, src_ip: `10.7.${batch}.${i % 250}` })));
+    }
+    mock.push('packets', [packetLike(mock, { src_ip: '198.51.100.80', unix_ms: Date.now() + 5000 })]);
+    await page.locator('tbody', { hasText: '198.51.100.80' }).waitFor({ timeout: PATIENCE_MS });
+    assert.ok((await page.locator('tbody tr').count()) <= 100);
+  });
+});
+
+test('an event that is no JSON is counted and breaks nothing', MOCK_ONLY, async () => {
+  await withPage({ hash: 'sensors' }, async (page, mock) => {
+    await connected(page);
+    for (const listener of mock.listeners) listener.write('event: packets\ndata: {nonsense\n\n');
+    await page.getByText('Live events not understood').waitFor();
+  });
+});
+
+test('figures of a real collector move while it has a live sensor', { skip: REAL ? false : 'NETML_DASHBOARD_URL names no collector' }, async (t) => {
+  const status = await (await fetch(`${REAL}/api/status`)).json();
+  if (!(status.sensors_connected > 0)) {
+    t.skip('no sensor is connected to the collector');
+    return;
+  }
+  await withPage({}, async (page) => {
+    await connected(page);
+    const read = () => page.locator('[data-tile=total] .tile-value').textContent();
+    const first = await read();
+    await page.waitForFunction((before) => document.querySelector('[data-tile=total] .tile-value')?.textContent !== before, first, { timeout: 60_000 });
+  });
+});
