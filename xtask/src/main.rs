@@ -1,5 +1,6 @@
 //! Every chore of the project: `run`, `test`, `bench`, `ebpf`, `setup`, `lab`.
 
+mod bench;
 mod documents;
 mod e2e;
 mod lab;
@@ -27,6 +28,8 @@ enum Command {
     Run(run::RunArgs),
     /// Proves that everything works; what CI runs
     Test(test::TestArgs),
+    /// Measures absolute speeds and names the machine
+    Bench(bench::BenchArgs),
     /// Makes labelled traffic between namespaces of its own (root)
     Lab(lab::LabArgs),
 }
@@ -35,6 +38,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Lab(args) => lab::run(&args),
     }
 }

@@ -20,7 +20,7 @@ const READY_PATIENCE: Duration = Duration::from_secs(30);
 /// A look at the programs this often.
 const POLL: Duration = Duration::from_millis(100);
 /// The capture shown where no live one can be had; made by the lab.
-const BUNDLED: &str = "xtask/fixtures/lab.pcap.gz";
+pub(crate) const BUNDLED: &str = "xtask/fixtures/lab.pcap.gz";
 /// Options of `xtask run`.
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {

@@ -1,6 +1,7 @@
 //! End-to-end checks: collector, sensor and lab as processes and namespaces.
 
 mod books;
+mod browser;
 mod http;
 mod limits;
 mod replay;
@@ -12,6 +13,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::test::Outcome;
+
+pub(crate) use replay::counted as packets_in_books;
 
 /// A shortened run of the collector, and the long one of `test --all`.
 const COLLECTOR_RUN: Duration = Duration::from_secs(40);
@@ -74,6 +77,11 @@ pub(crate) const CHECKS: &[Check] = &[
         name: "e2e: a scan and a flood are SUSPICIOUS, the rest is not",
         needs_root: true,
         run: |_| verdicts::lab_is_judged_right().map(passed),
+    },
+    Check {
+        name: "e2e: the dashboard in a browser on live data",
+        needs_root: true,
+        run: |_| browser::dashboard_on_live_data(),
     },
     Check {
         name: "e2e: 50,000 live flows in 128 MiB",

@@ -58,7 +58,7 @@ pub(super) fn every_capture_is_accounted_for(data: &Path) -> anyhow::Result<Stri
 }
 
 /// The number in `capture: N packets = …`.
-fn counted(log: &str) -> u64 {
+pub(crate) fn counted(log: &str) -> u64 {
     log.lines()
         .filter_map(|line| line.trim().strip_prefix("capture: "))
         .filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok())

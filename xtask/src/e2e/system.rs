@@ -54,6 +54,8 @@ pub(crate) struct System {
     pub(crate) collector: Program,
     /// Its API.
     pub(crate) api: Api,
+    /// The URL it printed, token included.
+    pub(crate) dashboard: String,
     _relay: Relay,
     services: Option<Services>,
     /// The lab.
@@ -70,7 +72,7 @@ impl System {
         let scratch = Scratch::new()?;
         let lab = Lab::create(offloads)?;
         let services = Services::start(&lab)?;
-        let (collector, api, sensors) = start_collector(&scratch.0)?;
+        let (collector, dashboard, sensors) = start_collector(&scratch.0)?;
         let relay = Relay::start(&lab, sensors)?;
         let mut command = Command::new("ip");
         command
@@ -83,7 +85,8 @@ impl System {
         let mut system = Self {
             agent,
             collector,
-            api,
+            api: Api(socket_address(&dashboard)?),
+            dashboard,
             _relay: relay,
             services: Some(services),
             lab,
@@ -166,11 +169,11 @@ impl Drop for System {
     }
 }
 
-/// Starts a collector on ports the kernel chooses; gives its API and where sensors connect.
+/// Starts a collector on ports the kernel chooses; gives its URL and where sensors connect.
 ///
 /// # Errors
 /// It does not print its readiness lines in time.
-pub(crate) fn start_collector(data: &Path) -> anyhow::Result<(Program, Api, SocketAddr)> {
+pub(crate) fn start_collector(data: &Path) -> anyhow::Result<(Program, String, SocketAddr)> {
     let mut command = Command::new(program("netml-collector"));
     command
         .args([
@@ -185,11 +188,8 @@ pub(crate) fn start_collector(data: &Path) -> anyhow::Result<(Program, Api, Sock
     let mut collector = Program::start("collector", command, EndBy::Signal, Logs::Kept)?;
     let dashboard = collector.wait_for_line("dashboard: ", READY_PATIENCE)?;
     let sensors = collector.wait_for_line("sensors: ", READY_PATIENCE)?;
-    Ok((
-        collector,
-        Api(socket_address(&dashboard)?),
-        socket_address(&sensors)?,
-    ))
+    let sensors = socket_address(&sensors)?;
+    Ok((collector, dashboard, sensors))
 }
 
 /// A program of this workspace, as the tests were built.
