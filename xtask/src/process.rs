@@ -240,10 +240,14 @@ pub(crate) fn target_dir() -> PathBuf {
     }
 }
 
-/// True when a program of this name is in the search path.
+/// True when a program of this name is in the search path or where cargo installs.
 #[must_use]
 pub(crate) fn is_installed(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
-    })
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let cargo_home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+    std::env::split_paths(&path)
+        .chain(cargo_home.map(|home| home.join("bin")))
+        .any(|directory| directory.join(program).is_file())
 }

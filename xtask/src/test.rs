@@ -337,7 +337,7 @@ fn npm(web: &Path, arguments: &[&str], log: &str) -> anyhow::Result<Outcome> {
 }
 
 fn set_up() -> anyhow::Result<Outcome> {
-    const TOOLS: [(&str, &str); 2] = [("cargo-deny", "0.20.2"), ("cargo-machete", "0.9.1")];
+    const TOOLS: [(&str, &str); 2] = [("cargo-deny", "0.20.2"), ("cargo-machete", "0.9.2")];
     for (tool, version) in TOOLS {
         if !is_installed(tool) && sys::is_root() {
             // Unoptimised: they run once on a small workspace, and build in half the time so.
