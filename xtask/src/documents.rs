@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::process::{target_dir, workspace};
+use crate::process::{log_dir, target_dir, workspace};
 use crate::sys;
 use crate::test::{Outcome, finish_within};
 
@@ -91,7 +91,7 @@ fn run_blocks(blocks: &[Block<'_>], root: &Path, scratch: &Path) -> anyhow::Resu
             left_out += 1;
             continue;
         }
-        let log = target_dir().join("xtask-test/readme.log");
+        let log = log_dir()?.join("readme.log");
         let file = std::fs::File::create(&log)?;
         let mut command = Command::new("sh");
         command

@@ -240,6 +240,17 @@ pub(crate) fn target_dir() -> PathBuf {
     }
 }
 
+/// Directory of the logs of `xtask test`; made if need be.
+///
+/// # Errors
+/// The disk refuses.
+pub(crate) fn log_dir() -> anyhow::Result<PathBuf> {
+    let directory = target_dir().join("xtask-test");
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    Ok(directory)
+}
+
 /// True when a program of this name is in the search path or where cargo installs.
 #[must_use]
 pub(crate) fn is_installed(program: &str) -> bool {

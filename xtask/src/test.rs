@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 
 use crate::e2e;
-use crate::process::{cargo, is_installed, target_dir, workspace};
+use crate::process::{cargo, is_installed, log_dir, workspace};
 use crate::{documents, sys};
 
 /// Lines of a failed command's output that are printed; all of it is in the log beside.
@@ -228,9 +228,7 @@ fn steps(no_setup: bool) -> Vec<Step> {
 
 /// Runs a command with its output in a log; the end of it becomes the error.
 fn done(command: &mut Command, log: &str) -> anyhow::Result<Outcome> {
-    let directory = target_dir().join("xtask-test");
-    std::fs::create_dir_all(&directory)?;
-    let path = directory.join(format!("{log}.log"));
+    let path = log_dir()?.join(format!("{log}.log"));
     let file =
         std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let status = command

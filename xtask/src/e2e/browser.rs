@@ -9,7 +9,7 @@ use anyhow::ensure;
 
 use super::system::System;
 use crate::lab::{self, Offloads};
-use crate::process::{is_installed, target_dir, workspace};
+use crate::process::{is_installed, log_dir, workspace};
 use crate::test::{Outcome, finish_within};
 
 /// Longest time the browser may take.
@@ -32,7 +32,7 @@ pub(super) fn dashboard_on_live_data() -> anyhow::Result<Outcome> {
     for scenario in lab::choose("web,dns,ssh,ping,outbound,syn-scan")? {
         running.push(lab::start(&system.lab, scenario, TRAFFIC, 31, &stop)?);
     }
-    let log = target_dir().join("xtask-test/dashboard-live.log");
+    let log = log_dir()?.join("dashboard-live.log");
     let file = std::fs::File::create(&log)?;
     let mut command = Command::new("npm");
     command

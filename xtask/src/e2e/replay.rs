@@ -36,7 +36,8 @@ pub(super) fn every_capture_is_accounted_for(data: &Path) -> anyhow::Result<Stri
                 log.contains("error: "),
                 "{name} failed without a reason: {log}"
             );
-            refused.push(name.to_string());
+            let reason = log.lines().last().unwrap_or_default();
+            refused.push(format!("{name} ({reason})"));
         } else {
             ensure!(log.contains("books balance"), "{name}: no books: {log}");
         }
@@ -44,7 +45,10 @@ pub(super) fn every_capture_is_accounted_for(data: &Path) -> anyhow::Result<Stri
     }
     ensure!(
         refused.len() < captures.len() / 10,
-        "too many captures are refused: {refused:?}"
+        "{} of {} captures are refused, among them {}",
+        refused.len(),
+        captures.len(),
+        refused[..refused.len().min(3)].join(", ")
     );
     Ok(format!(
         "{} captures with {packets} packets; refused with a reason: {}",
