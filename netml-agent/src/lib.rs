@@ -14,6 +14,7 @@ pub mod export;
 pub mod flow;
 pub mod model;
 pub mod probe;
+pub mod sys;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod verdict;

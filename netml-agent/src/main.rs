@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use netml_agent::commands::{Misuse, replay};
+use netml_agent::commands::{Misuse, diagnose, replay, run};
 use tracing_subscriber::EnvFilter;
 
 /// Watches packets, judges flows, tells a collector
@@ -19,15 +19,24 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Watch the packets of this host, live
+    Run(run::Args),
     /// Replay capture files through the sensor's own code, without root
     Replay(replay::Args),
+    /// Trace the path to a host
+    Traceroute(diagnose::TracerouteArgs),
+    /// Measure latency, jitter and loss to a host
+    Probe(diagnose::ProbeArgs),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log();
     let done = match cli.command {
+        Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Traceroute(args) => diagnose::traceroute(&args),
+        Command::Probe(args) => diagnose::probe(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,8 +7,11 @@ use anyhow::Context as _;
 
 use crate::model::{self, Model};
 
+pub mod diagnose;
+pub mod identity;
 pub mod output;
 pub mod replay;
+pub mod run;
 
 /// The user asked for something that cannot be: exit code 2 instead of 1.
 #[derive(Debug)]

@@ -262,7 +262,10 @@ impl Task {
     fn take(&mut self, chunk: Chunk) {
         let now_ms = self.now_ms();
         for observation in chunk.observations {
-            let record = self.client.context.record(observation, chunk.unix_offset_ns);
+            let record = self
+                .client
+                .context
+                .record(observation, chunk.unix_offset_ns);
             self.batcher.push(&record, now_ms);
         }
     }
@@ -278,11 +281,7 @@ impl Task {
 
     /// Sends a command's result. Where the stream is busy or gone the result is lost, and the
     /// dashboard shows the command as unanswered.
-    fn answer(
-        &self,
-        outbound: Option<mpsc::Sender<v1::SensorMessage>>,
-        result: v1::CommandResult,
-    ) {
+    fn answer(&self, outbound: Option<mpsc::Sender<v1::SensorMessage>>, result: v1::CommandResult) {
         let message = v1::SensorMessage {
             message: Some(v1::sensor_message::Message::Result(result)),
         };

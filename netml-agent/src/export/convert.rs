@@ -3,9 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use netml_common::{
-    Direction, INTERFACES_MAX, InterfaceCounters, KERNEL_LOSS_REASONS, LossReason, ProtocolClass,
-};
+use netml_common::{Direction, InterfaceCounters, KERNEL_LOSS_REASONS, LossReason, ProtocolClass};
 use netml_proto::v1;
 
 use super::Observation;
@@ -139,7 +137,6 @@ pub fn counters(
     attach_id: u64,
     totals: &InterfaceCounters,
 ) -> v1::Record {
-    debug_assert!(slot < INTERFACES_MAX, "a slot out of range");
     let by_class = |values: &[u64]| {
         ProtocolClass::ALL
             .iter()

@@ -18,13 +18,13 @@ use crate::engine::FlowReport;
 use crate::engine::JudgedPacket;
 
 pub mod batcher;
-// pub mod client;
+pub mod client;
 pub mod convert;
 pub mod health;
 pub mod outbox;
 pub mod sampler;
 
-// pub use client::{Client, Delivered, Exporter};
+pub use client::{Client, Delivered, Exporter};
 pub use outbox::Outbox;
 
 /// Something to be told to the collector.

@@ -108,7 +108,7 @@ impl Sampler {
         self.closed_at_ns = Some(now_ns);
         let budget = f64::from(self.budget_per_s);
         self.tokens = (self.tokens + budget * passed_ns as f64 / 1e9).min(budget);
-        let allowed = self.tokens as usize;
+        let allowed = self.tokens.max(0.0) as usize;
         let mut random = self.random;
         let mut next = || {
             random = xorshift(random);

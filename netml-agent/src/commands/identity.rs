@@ -1,0 +1,176 @@
+//! Who this sensor is: its name, kernel, version, and the hello made of them.
+
+use std::fs;
+
+use netml_proto::{PROTOCOL_VERSION, v1};
+use tonic::transport::Endpoint;
+
+use super::Misuse;
+use crate::flow::schema;
+use crate::model::Model;
+
+/// Version of this build.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Commit of this build, where the builder said it.
+pub const COMMIT: &str = match option_env!("NETML_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
+/// Longest sensor name.
+const NAME_CHARS_MAX: usize = 64;
+
+/// Where a sensor's packets come from; said in the hello. For the project's own tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum SourceArg {
+    /// The host's own interfaces.
+    Live,
+    /// A capture file.
+    Replay,
+    /// The capture kept in the repository.
+    Bundled,
+    /// The project's own namespaces.
+    Lab,
+}
+
+impl From<SourceArg> for v1::Source {
+    fn from(source: SourceArg) -> Self {
+        match source {
+            SourceArg::Live => Self::Live,
+            SourceArg::Replay => Self::Replay,
+            SourceArg::Bundled => Self::Bundled,
+            SourceArg::Lab => Self::Lab,
+        }
+    }
+}
+
+/// The sensor's name: the one given, or the host's.
+///
+/// # Errors
+/// [`Misuse`] for a name the collector would refuse.
+pub fn sensor_name(given: Option<&str>) -> Result<String, Misuse> {
+    let Some(name) = given else {
+        let host: String = first_line("/proc/sys/kernel/hostname")
+            .chars()
+            .map(|c| if is_name_char(c) { c } else { '-' })
+            .take(NAME_CHARS_MAX)
+            .collect();
+        return Ok(if host.is_empty() {
+            "sensor".into()
+        } else {
+            host
+        });
+    };
+    let fits = (1..=NAME_CHARS_MAX).contains(&name.len()) && name.chars().all(is_name_char);
+    if fits {
+        Ok(name.to_owned())
+    } else {
+        Err(Misuse(format!(
+            "--sensor takes 1 to {NAME_CHARS_MAX} of letters, digits, `.`, `_` and `-`"
+        )))
+    }
+}
+
+const fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
+/// The collector's endpoint out of its URL.
+///
+/// # Errors
+/// [`Misuse`] for anything but `http://HOST:PORT`.
+pub fn endpoint(url: &str) -> Result<Endpoint, Misuse> {
+    let misuse = || {
+        Misuse(format!(
+            "--collector takes a URL like http://127.0.0.1:8081, not {:?}",
+            url.chars().take(100).collect::<String>()
+        ))
+    };
+    if !url.starts_with("http://") {
+        return Err(misuse());
+    }
+    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| misuse())?;
+    if endpoint.uri().host().is_none_or(str::is_empty) {
+        return Err(misuse());
+    }
+    Ok(endpoint)
+}
+
+/// Release of the running kernel.
+#[must_use]
+pub fn kernel() -> String {
+    first_line("/proc/sys/kernel/osrelease")
+}
+
+/// The hello of this start, with a random stream id.
+///
+/// # Errors
+/// Where the system gives no random numbers.
+pub fn hello(
+    sensor: String,
+    source: v1::Source,
+    interfaces: Vec<v1::Interface>,
+    model: Option<&Model>,
+    accepted_commands: Vec<String>,
+) -> anyhow::Result<v1::Hello> {
+    Ok(v1::Hello {
+        protocol_version: PROTOCOL_VERSION,
+        sensor,
+        version: VERSION.into(),
+        kernel: kernel(),
+        boot_id: first_line("/proc/sys/kernel/random/boot_id"),
+        source: source.into(),
+        stream_id: random()?,
+        interfaces,
+        model_id: model.map_or_else(String::new, |model| model.id().into()),
+        schema_digest: schema::digest(),
+        accepted_commands,
+    })
+}
+
+/// A random number that is not zero.
+///
+/// # Errors
+/// Where the system gives none.
+pub fn random() -> anyhow::Result<u64> {
+    getrandom::u64()
+        .map(|number| number | 1)
+        .map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))
+}
+
+/// Upper half of the flow numbers of one engine.
+///
+/// # Errors
+/// Where the system gives no random numbers.
+pub fn flow_id_base() -> anyhow::Result<u64> {
+    Ok(random()? & 0xffff_ffff_0000_0000)
+}
+
+fn first_line(path: &str) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sensor_name_is_given_or_that_of_the_host() {
+        assert_eq!(sensor_name(Some("lab-1.x_y")).unwrap(), "lab-1.x_y");
+        let host = sensor_name(None).unwrap();
+        assert_eq!(sensor_name(Some(&host)).unwrap(), host);
+        for bad in ["", "a b", "ü", &"x".repeat(65)] {
+            assert!(sensor_name(Some(bad)).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_plain_http_url_is_an_endpoint() {
+        assert!(endpoint("http://127.0.0.1:8081").is_ok());
+        for bad in ["", "127.0.0.1:8081", "https://x:1", "http://", "http://a b"] {
+            assert!(endpoint(bad).is_err(), "{bad:?}");
+        }
+    }
+}

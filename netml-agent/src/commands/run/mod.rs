@@ -1,0 +1,390 @@
+//! `run`: the live sensor. Kernel programs, ring reader, engine, collector.
+//!
+//! Three parties: the reader's thread (ring → engine → sinks, never waiting for anyone), this
+//! thread (totals, health, signals, and the client's task), and where asked for a printer. At stop:
+//! detach, drain the ring, finish the flows, flush, print the books.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use netml_proto::v1;
+use sha2::{Digest as _, Sha256};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::identity::{self, SourceArg};
+use super::{Misuse, ModelArgs};
+use crate::diagnose::{Accept, Runner};
+use crate::engine::{Engine, Settings};
+use crate::export::batcher::Limits;
+use crate::export::convert::Context;
+use crate::export::outbox::{CHUNKS_MAX, WhenFull};
+use crate::export::sampler::{SAMPLES_PER_SECOND, Sampler};
+use crate::export::{Client, Delivered, Exporter, Outbox};
+use crate::model::Model;
+use crate::probe::{
+    CaptureMode, Probe, ProbeError, ProbeSettings, RING_BYTES_DEFAULT, RingReader, TcMode,
+};
+
+mod books;
+mod printer;
+mod reader;
+mod totals;
+
+use reader::{LiveState, Reader, Sinks};
+use totals::Reporter;
+
+/// Totals and health are told this often.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time the reader may take to drain the ring and finish its flows.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Interface to watch, may be repeated; default: those with a default route
+    #[arg(long, value_name = "NAME")]
+    pub interface: Vec<String>,
+    /// Where the collector takes sensors
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    pub collector: String,
+    /// Tell no collector
+    #[arg(long, conflicts_with = "collector")]
+    pub no_collector: bool,
+    /// Print a line for each ended flow, and at once for what is not NORMAL
+    #[arg(long)]
+    pub print: bool,
+    /// Print a line for each packet too, up to 500 a second
+    #[arg(long, requires = "print")]
+    pub print_packets: bool,
+    /// Which model judges.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Name of this sensor; default: the host's
+    #[arg(long, value_name = "NAME")]
+    pub sensor: Option<String>,
+    /// How to see what is received
+    #[arg(long, value_enum, default_value = "auto")]
+    pub capture: CaptureArg,
+    /// How to attach TC programs
+    #[arg(long, value_enum, default_value = "auto")]
+    pub tc: TcArg,
+    /// Size of the ring between kernel and sensor, a power of two
+    #[arg(long, value_name = "N", default_value_t = RING_BYTES_DEFAULT)]
+    pub ring_bytes: u32,
+    /// Commands run for the collector, comma-separated
+    #[arg(
+        long,
+        value_enum,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "traceroute,probe"
+    )]
+    pub accept_command: Vec<AcceptArg>,
+    /// What the packets are, for the project's own tools.
+    #[arg(long, value_enum, default_value = "live", hide = true)]
+    pub source: SourceArg,
+}
+
+/// See [`CaptureMode`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum CaptureArg {
+    /// Native XDP, else TC ingress
+    Auto,
+    /// Native XDP or nothing
+    Native,
+    /// TC ingress
+    Tc,
+    /// Generic XDP: totals are those of aggregated packets
+    Generic,
+}
+
+/// See [`TcMode`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum TcArg {
+    /// TCX, else clsact filters
+    Auto,
+    /// TCX (Linux 6.6) or nothing
+    Tcx,
+    /// clsact filters
+    Clsact,
+}
+
+/// A command to accept, or none at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum AcceptArg {
+    /// Path to a target
+    Traceroute,
+    /// Latency, jitter and loss to a target
+    Probe,
+    /// Nothing
+    None,
+}
+
+impl Args {
+    fn probe_settings(&self) -> ProbeSettings {
+        ProbeSettings {
+            interfaces: self.interface.clone(),
+            capture: match self.capture {
+                CaptureArg::Auto => CaptureMode::Auto,
+                CaptureArg::Native => CaptureMode::Native,
+                CaptureArg::Tc => CaptureMode::Tc,
+                CaptureArg::Generic => CaptureMode::Generic,
+            },
+            tc: match self.tc {
+                TcArg::Auto => TcMode::Auto,
+                TcArg::Tcx => TcMode::Tcx,
+                TcArg::Clsact => TcMode::Clsact,
+            },
+            ring_bytes: self.ring_bytes,
+            ..ProbeSettings::default()
+        }
+    }
+
+    fn runner(&self) -> Runner {
+        let accepted = self.accept_command.iter().filter_map(|given| match given {
+            AcceptArg::Traceroute => Some(Accept::Traceroute),
+            AcceptArg::Probe => Some(Accept::Probe),
+            AcceptArg::None => None,
+        });
+        Runner::new(accepted.collect())
+    }
+
+    /// Identity of the settings, for telling runs apart.
+    fn digest(&self) -> String {
+        let digest = Sha256::digest(format!("{self:?}"));
+        digest[..6].iter().map(|b| format!("{b:02x}")).collect()
+    }
+}
+
+/// Runs the sensor until it is told to stop.
+///
+/// # Errors
+/// Where the model, the collector's URL or the probe cannot be used, the ring cannot be read, or
+/// the books do not balance at the end.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let endpoint = identity::endpoint(&args.collector)?;
+    let sensor = identity::sensor_name(args.sensor.as_deref())?;
+    let model = args.model.load()?;
+    let flow_id_base = identity::flow_id_base()?;
+    let (probe, ring) = Probe::attach(&args.probe_settings()).map_err(probe_error)?;
+    let interfaces = wire_interfaces(&probe);
+    say_started(args, &sensor, &probe, model.as_deref());
+    let runner = args.runner();
+    let hello = identity::hello(
+        sensor,
+        args.source.into(),
+        interfaces,
+        model.as_deref(),
+        runner.accepted(),
+    )?;
+    let context = Context {
+        model: model.clone(),
+        interfaces: probe
+            .interfaces()
+            .iter()
+            .map(|interface| interface.name.clone())
+            .collect(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let session = Session {
+        probe,
+        ring,
+        model,
+        context: context.clone(),
+        flow_id_base,
+        seed: hello.stream_id,
+        print: args.print,
+        print_packets: args.print_packets,
+        client: (!args.no_collector).then_some(Client {
+            endpoint,
+            hello,
+            context,
+            limits: Limits::default(),
+            when_full: WhenFull::Drop,
+            runner,
+        }),
+    };
+    runtime.block_on(session.run())
+}
+
+fn probe_error(error: ProbeError) -> anyhow::Error {
+    if error.is_misuse() {
+        anyhow!(Misuse(error.to_string()))
+    } else {
+        anyhow!(error)
+    }
+}
+
+fn wire_interfaces(probe: &Probe) -> Vec<v1::Interface> {
+    probe
+        .interfaces()
+        .iter()
+        .map(|interface| v1::Interface {
+            slot: interface.slot,
+            ifindex: interface.ifindex,
+            name: interface.name.clone(),
+            ingress_mode: interface.ingress_mode.into(),
+            egress_mode: interface.egress_mode.into(),
+            aggregated_totals: interface.aggregated,
+        })
+        .collect()
+}
+
+fn say_started(args: &Args, sensor: &str, probe: &Probe, model: Option<&Model>) {
+    let modes: Vec<_> = probe
+        .interfaces()
+        .iter()
+        .map(|interface| {
+            format!(
+                "{} ({} in, {} out{})",
+                printer::shown(&interface.name),
+                interface.ingress_mode,
+                interface.egress_mode,
+                if interface.aggregated {
+                    ", totals aggregated"
+                } else {
+                    ""
+                }
+            )
+        })
+        .collect();
+    tracing::info!(
+        version = identity::VERSION,
+        commit = identity::COMMIT,
+        kernel = identity::kernel(),
+        sensor,
+        interfaces = modes.join(", "),
+        ring_bytes = probe.ring_bytes(),
+        model = model.map_or("none", Model::id),
+        settings = args.digest(),
+        "watching"
+    );
+}
+
+/// Everything a run owns.
+struct Session {
+    probe: Probe,
+    ring: RingReader,
+    model: Option<Arc<Model>>,
+    context: Context,
+    flow_id_base: u64,
+    seed: u64,
+    print: bool,
+    print_packets: bool,
+    client: Option<Client>,
+}
+
+impl Session {
+    async fn run(self) -> anyhow::Result<()> {
+        let Self {
+            mut probe,
+            ring,
+            model,
+            context,
+            flow_id_base,
+            seed,
+            print,
+            print_packets,
+            client,
+        } = self;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot take signals")?;
+        let mut terminate = signal(SignalKind::terminate()).context("cannot take signals")?;
+        let exporter = client.map(Exporter::start);
+        let outbox = |sender, samples| {
+            let sampler = Sampler::new(samples, seed);
+            let mut outbox = Outbox::new(sender, WhenFull::Drop, sampler);
+            outbox.set_flow_id_base(flow_id_base);
+            outbox
+        };
+        let to_collector = exporter
+            .as_ref()
+            .map(|exporter| outbox(exporter.sender(), SAMPLES_PER_SECOND));
+        let (closed_sender, mut closed) = mpsc::channel(1);
+        let printing = print.then(|| {
+            let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
+            let printer = printer::start(chunks, context, closed_sender);
+            let samples = if print_packets { SAMPLES_PER_SECOND } else { 0 };
+            (outbox(sender, samples), printer)
+        });
+        let (to_printer, printer) = printing.unzip();
+        let state = Arc::new(LiveState::default());
+        let settings = Settings::default();
+        let mut reporter = Reporter::new(
+            &probe,
+            Arc::clone(&state),
+            exporter.as_ref(),
+            to_collector.as_ref(),
+            settings.flows_max,
+        );
+        reporter.started(model.as_deref());
+        let reader = Reader {
+            ring,
+            engine: Engine::new(settings, model),
+            sinks: Sinks::new(to_collector, to_printer),
+            state: Arc::clone(&state),
+        };
+        let mut reader = reader::start(reader)?;
+
+        let mut tick = interval(REPORT_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ended_early = loop {
+            tokio::select! {
+                _ = tick.tick() => reporter.report(&probe)?,
+                _ = interrupt.recv() => break None,
+                _ = terminate.recv() => break None,
+                Some(()) = closed.recv() => break None,
+                ended = &mut reader.ended => break Some(ended),
+            }
+        };
+        tracing::info!("stopping: detach, drain, flush");
+        probe.detach();
+        state.stop.store(true, Ordering::Release);
+        let drained = match ended_early {
+            Some(ended) => ended,
+            None => tokio::time::timeout(DRAIN_TIMEOUT, &mut reader.ended)
+                .await
+                .map_err(|_| anyhow!("the ring was not drained within {DRAIN_TIMEOUT:?}"))?,
+        };
+        let mut done = drained.map_err(|_| anyhow!("the reader's thread died"))?;
+        reporter.report(&probe)?;
+        reporter.stopped();
+        let kernel = reporter.kernel_books();
+        drop(reporter);
+        done.books.kernel = kernel;
+        let delivered = match exporter {
+            None => None,
+            Some(exporter) => tokio::select! {
+                delivered = exporter.finish() => {
+                    Some(delivered.context("the collector's client died")?)
+                }
+                _ = interrupt.recv() => None,
+            },
+        };
+        if let Some(printer) = printer
+            && printer.join().is_err()
+        {
+            tracing::warn!("the printer's thread died");
+        }
+        finish(&done, delivered.as_ref())
+    }
+}
+
+/// Prints the books and tells how it ended.
+fn finish(done: &reader::Done, delivered: Option<&Delivered>) -> anyhow::Result<()> {
+    eprint!("{}", done.books.summary(delivered));
+    if let Some(error) = &done.error {
+        bail!("cannot read the ring: {error}");
+    }
+    if !done.books.balanced() {
+        bail!("the books do not balance, see above; this is a fault of netml-agent");
+    }
+    Ok(())
+}
