@@ -285,8 +285,8 @@ impl Task {
         let message = v1::SensorMessage {
             message: Some(v1::sensor_message::Message::Result(result)),
         };
-        let sent = outbound.map(|outbound| outbound.try_send(message));
-        if !matches!(sent, Some(Ok(()))) {
+        let sent = outbound.is_some_and(|outbound| outbound.try_send(message).is_ok());
+        if !sent {
             tracing::debug!("a command's result could not be sent");
         }
     }

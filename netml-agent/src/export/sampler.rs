@@ -108,7 +108,7 @@ impl Sampler {
         self.closed_at_ns = Some(now_ns);
         let budget = f64::from(self.budget_per_s);
         self.tokens = (self.tokens + budget * passed_ns as f64 / 1e9).min(budget);
-        let allowed = self.tokens.max(0.0) as usize;
+        let allowed = whole(self.tokens);
         let mut random = self.random;
         let mut next = || {
             random = xorshift(random);
@@ -146,6 +146,12 @@ impl Sampler {
         self.random = xorshift(self.random);
         self.random
     }
+}
+
+/// Whole tokens of a share that is never negative.
+#[expect(clippy::cast_sign_loss, reason = "held at zero before the cast")]
+fn whole(tokens: f64) -> usize {
+    tokens.max(0.0) as usize
 }
 
 /// Marsaglia's xorshift64*: good enough to choose what is shown.
