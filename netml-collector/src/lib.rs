@@ -1,1 +1,15 @@
-//! Placeholder.
+//! The collector: takes what sensors stream, stores it durably, and serves the dashboard.
+//!
+//! Data flows one way: [`ingest`] checks batches and groups them, [`store`] keeps them and
+//! answers questions, [`web`] serves answers and the live feed. What flows back to sensors are
+//! acknowledgements, given only for what is durable, and commands.
+
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod ingest;
+pub mod live;
+pub mod record;
+pub mod server;
+pub mod store;
+pub mod web;

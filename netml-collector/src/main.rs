@@ -1,2 +1,144 @@
-//! Placeholder.
-fn main() {}
+//! `netml-collector`: arguments, logging, signals, exit codes.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use netml_collector::server::{self, Settings, StartError};
+use netml_collector::web::guard::Token;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Stores what sensors see and serves the live dashboard.
+#[derive(Parser)]
+#[command(name = "netml-collector", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Takes sensors' streams, stores them and serves the dashboard until Ctrl-C or SIGTERM.
+    Serve {
+        /// Address of the dashboard and its API; port 0 takes any free one.
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        web: SocketAddr,
+        /// Address where sensors connect; port 0 takes any free one.
+        #[arg(long, default_value = "127.0.0.1:8081")]
+        grpc: SocketAddr,
+        /// Directory of the database; made if it is not there.
+        #[arg(long, default_value = "./netml-data")]
+        data: PathBuf,
+        /// File with the token that allows changes; made if it is not there. Without it every
+        /// start has a new token.
+        #[arg(long)]
+        token_file: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_env("NETML_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let Command::Serve {
+        web,
+        grpc,
+        data,
+        token_file,
+    } = arguments.command;
+    match serve(web, grpc, data, token_file.as_deref()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("netml-collector: {error:#}");
+            match error.downcast_ref::<StartError>() {
+                Some(StartError::NotLoopback(_)) => ExitCode::from(2),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+#[tokio::main]
+async fn serve(
+    web: SocketAddr,
+    grpc: SocketAddr,
+    data: PathBuf,
+    token_file: Option<&Path>,
+) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    let token = match token_file {
+        Some(path) => token_of(path)?,
+        None => Token::random().context("the system gives no random numbers")?,
+    };
+    let settings = Settings {
+        web,
+        grpc,
+        data: data.clone(),
+        token: token.clone(),
+    };
+    let running = server::start(settings).await?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        web = %running.web,
+        grpc = %running.grpc,
+        data = %data.display(),
+        "collector started"
+    );
+    announce(&running, &token).context("cannot write to standard output")?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping: what was taken is being stored");
+    running.stop().await;
+    tracing::info!("collector stopped");
+    Ok(())
+}
+
+/// The two lines that those who start the collector read.
+fn announce(running: &server::Running, token: &Token) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "dashboard: http://{}/?token={}",
+        running.web,
+        token.reveal()
+    )?;
+    writeln!(out, "sensors: http://{}", running.grpc)?;
+    out.flush()
+}
+
+/// Reads the token, or makes one that only the user can read.
+fn token_of(path: &Path) -> anyhow::Result<Token> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    match std::fs::read_to_string(path) {
+        Ok(text) => Token::parse(text.trim()).with_context(|| {
+            format!(
+                "{} holds no token: 16 to 128 letters, digits, dots, underscores or hyphens; remove it to get a new one",
+                path.display()
+            )
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let token = Token::random().context("the system gives no random numbers")?;
+            std::fs::File::options()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)
+                .and_then(|mut file| writeln!(file, "{}", token.reveal()))
+                .with_context(|| format!("cannot write the token file {}", path.display()))?;
+            Ok(token)
+        }
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot read the token file {}", path.display()))
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What came in and what became of it, since the collector's start.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters of ingest. `records_in == records_stored + records_duplicate + records_refused`.
+#[derive(Debug, Default)]
+pub struct Books {
+    /// Batches whose fate is known.
+    pub batches_in: AtomicU64,
+    /// Batches refused as a whole; a part of `batches_in`.
+    pub batches_refused: AtomicU64,
+    /// Records of those batches, as they stated.
+    pub records_in: AtomicU64,
+    /// Records stored.
+    pub records_stored: AtomicU64,
+    /// Records that had been stored before.
+    pub records_duplicate: AtomicU64,
+    /// Records refused, alone or with their batch.
+    pub records_refused: AtomicU64,
+    /// Records sensors gave up before they came here; not in `records_in`.
+    pub records_gap: AtomicU64,
+    /// Batches the store could not take; the sensor sends them again.
+    pub batches_failed: AtomicU64,
+    /// Updates that the live feed was too slow for; they are stored all the same.
+    pub live_dropped: AtomicU64,
+}
+
+impl Books {
+    /// Adds to a counter.
+    pub fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Value of a counter.
+    #[must_use]
+    pub fn get(counter: &AtomicU64) -> u64 {
+        counter.load(Ordering::Relaxed)
+    }
+}

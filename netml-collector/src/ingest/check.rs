@@ -1,0 +1,348 @@
+//! Wire messages to domain types: the one place where a sensor's bytes are judged. Pure.
+//!
+//! A batch whose frame is wrong (size, checksum, count, numbering) is refused as a whole and ends
+//! the stream: nothing of it can be trusted. A single record with an impossible value is refused
+//! alone and counted: it would be as wrong when resent, and must not hold up those behind it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use netml_proto::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, PROTOCOL_VERSION, v1};
+use prost::Message;
+
+use crate::record::{
+    CounterTotals, Counters, Direction, Event, Flow, FlowState, Health, Hello, Interface, Packet,
+    Reason, Record, SensorBatch, SensorName, Source, Verdict,
+};
+
+/// Longest short text (interface, kind, model id, feature name) in bytes; a longer one refuses
+/// its record.
+pub const SHORT_TEXT_BYTES_MAX: usize = 128;
+
+/// Longest event message or field in bytes; a longer one refuses its record.
+pub const MESSAGE_BYTES_MAX: usize = 1_024;
+
+/// Most entries of any map or list within a record or hello; more refuse it.
+pub const ENTRIES_MAX: usize = 64;
+
+/// Largest count or total, 2^53 - 1: the largest that JSON readers keep exact. A larger one refuses
+/// its record.
+pub const COUNT_MAX: u64 = (1 << 53) - 1;
+
+/// Why a message was refused as a whole. The stream ends with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The first message was something else.
+    #[error("the first message of a stream must be a hello")]
+    HelloFirst,
+    /// A hello within a stream.
+    #[error("a hello is only allowed as the first message of a stream")]
+    HelloAgain,
+    /// A message of no known kind.
+    #[error("the message has no content known to protocol version {PROTOCOL_VERSION}")]
+    EmptyMessage,
+    /// Another protocol version.
+    #[error("protocol version {0} is not spoken here, only {PROTOCOL_VERSION}: update netml")]
+    ProtocolVersion(u32),
+    /// A name outside the pattern.
+    #[error("the sensor's name does not match [A-Za-z0-9._-]{{1,64}}")]
+    SensorName,
+    /// A field of the hello is too long, too many or not of the known values.
+    #[error("the hello's field {0} is out of bounds")]
+    HelloField(&'static str),
+    /// The payload is too large.
+    #[error("a batch of {0} bytes is above the limit of {BATCH_BYTES_MAX}")]
+    BatchBytes(usize),
+    /// No records, or too many.
+    #[error("a batch of {0} records is outside 1 to {BATCH_RECORDS_MAX}")]
+    BatchRecords(u32),
+    /// The checksum is another.
+    #[error("the batch's checksum does not match its payload")]
+    Checksum,
+    /// The payload is no `Payload`.
+    #[error("the batch's payload cannot be decoded")]
+    Payload,
+    /// `count` and the decoded records differ.
+    #[error("the batch states {stated} records and holds {held}")]
+    Count {
+        /// As stated.
+        stated: u32,
+        /// As decoded.
+        held: usize,
+    },
+    /// The first sequence number is 0, or the last one overflows what the store can hold.
+    #[error("sequence number {0} is outside 1 to 2^63-1")]
+    Sequence(u64),
+}
+
+/// Checks a hello.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn hello(wire: v1::Hello) -> Result<Hello, Refusal> {
+    if wire.protocol_version != PROTOCOL_VERSION {
+        return Err(Refusal::ProtocolVersion(wire.protocol_version));
+    }
+    let sensor = SensorName::parse(&wire.sensor).ok_or(Refusal::SensorName)?;
+    let source = Source::of_number(wire.source).ok_or(Refusal::HelloField("source"))?;
+    for (name, text) in [
+        ("version", &wire.version),
+        ("kernel", &wire.kernel),
+        ("boot_id", &wire.boot_id),
+        ("model_id", &wire.model_id),
+        ("schema_digest", &wire.schema_digest),
+    ] {
+        if text.len() > SHORT_TEXT_BYTES_MAX * 2 {
+            return Err(Refusal::HelloField(name));
+        }
+    }
+    if wire.interfaces.len() > ENTRIES_MAX
+        || wire.interfaces.iter().any(|i| {
+            [&i.name, &i.ingress_mode, &i.egress_mode]
+                .iter()
+                .any(|text| text.len() > SHORT_TEXT_BYTES_MAX)
+        })
+    {
+        return Err(Refusal::HelloField("interfaces"));
+    }
+    if wire.accepted_commands.len() > ENTRIES_MAX
+        || wire
+            .accepted_commands
+            .iter()
+            .any(|c| c.len() > SHORT_TEXT_BYTES_MAX)
+    {
+        return Err(Refusal::HelloField("accepted_commands"));
+    }
+    let interfaces = wire.interfaces.into_iter().map(|i| Interface {
+        slot: i.slot,
+        name: i.name,
+        ingress_mode: i.ingress_mode,
+        egress_mode: i.egress_mode,
+        aggregated_totals: i.aggregated_totals,
+    });
+    Ok(Hello {
+        sensor,
+        version: wire.version,
+        kernel: wire.kernel,
+        boot_id: wire.boot_id,
+        source,
+        stream_id: wire.stream_id,
+        interfaces: interfaces.collect(),
+        model_id: wire.model_id,
+        schema_digest: wire.schema_digest,
+        accepted_commands: wire.accepted_commands,
+    })
+}
+
+/// Checks a batch of `sensor`. Records that are refused alone are `None` in the answer.
+///
+/// # Errors
+/// What is wrong with the batch as a whole.
+pub fn batch(sensor: &SensorName, wire: &v1::Batch) -> Result<SensorBatch, Refusal> {
+    if wire.payload.len() > BATCH_BYTES_MAX {
+        return Err(Refusal::BatchBytes(wire.payload.len()));
+    }
+    let count = usize::try_from(wire.count).map_err(|_| Refusal::BatchRecords(wire.count))?;
+    if !(1..=BATCH_RECORDS_MAX).contains(&count) {
+        return Err(Refusal::BatchRecords(wire.count));
+    }
+    let last_seq = wire.first_seq.saturating_add(u64::from(wire.count) - 1);
+    if wire.first_seq == 0 || i64::try_from(last_seq).is_err() {
+        return Err(Refusal::Sequence(wire.first_seq));
+    }
+    if crc32fast::hash(&wire.payload) != wire.crc32 {
+        return Err(Refusal::Checksum);
+    }
+    let payload = v1::Payload::decode(wire.payload.as_slice()).map_err(|_| Refusal::Payload)?;
+    if payload.records.len() != count {
+        return Err(Refusal::Count {
+            stated: wire.count,
+            held: payload.records.len(),
+        });
+    }
+    Ok(SensorBatch {
+        sensor: sensor.clone(),
+        stream_id: wire.stream_id,
+        first_seq: wire.first_seq,
+        records: payload.records.into_iter().map(record).collect(),
+    })
+}
+
+/// Checks one record; `None`: refused.
+fn record(wire: v1::Record) -> Option<Record> {
+    use v1::record::Record as Wire;
+    match wire.record? {
+        Wire::Counters(c) => counters(c).map(Record::Counters),
+        Wire::Flow(f) => flow(f).map(|f| Record::Flow(Box::new(f))),
+        Wire::Packet(p) => packet(p).map(Record::Packet),
+        Wire::Event(e) => event(e).map(Record::Event),
+        Wire::Health(h) => health(h).map(Record::Health),
+    }
+}
+
+fn counters(c: v1::Counters) -> Option<Counters> {
+    Some(Counters {
+        unix_ns: time(c.unix_ns)?,
+        interface: short(c.interface)?,
+        direction: Direction::of_number(c.direction)?,
+        attach_id: c.attach_id,
+        totals: CounterTotals {
+            packets: number(c.packets)?,
+            bytes: number(c.bytes)?,
+            frames: number(c.frames)?,
+            recorded: number(c.recorded)?,
+            lost: numbers(c.lost)?,
+            protocol_packets: numbers(c.protocol_packets)?,
+            protocol_bytes: numbers(c.protocol_bytes)?,
+        },
+    })
+}
+
+fn flow(f: v1::Flow) -> Option<Flow> {
+    if f.reasons.len() > ENTRIES_MAX {
+        return None;
+    }
+    let reasons = f.reasons.into_iter().map(|r| {
+        Some(Reason {
+            feature: short(r.feature)?,
+            value: finite(r.value)?,
+            contribution: finite(r.contribution)?,
+        })
+    });
+    let expected = f.expected_false_alarms_per_day;
+    Some(Flow {
+        flow_id: f.flow_id,
+        state: FlowState::of_number(f.state)?,
+        end_reason: short(f.end_reason)?,
+        first_unix_ns: time(f.first_unix_ns)?,
+        last_unix_ns: time(f.last_unix_ns)?,
+        src_ip: address(&f.src_ip)?,
+        dst_ip: address(&f.dst_ip)?,
+        src_port: u16::try_from(f.src_port).ok()?,
+        dst_port: u16::try_from(f.dst_port).ok()?,
+        ip_protocol: u8::try_from(f.ip_protocol).ok()?,
+        interface: short(f.interface)?,
+        fwd_packets: number(f.fwd_packets)?,
+        rev_packets: number(f.rev_packets)?,
+        fwd_bytes: number(f.fwd_bytes)?,
+        rev_bytes: number(f.rev_bytes)?,
+        tcp_flags: u8::try_from(f.tcp_flags).ok()?,
+        verdict: verdict(f.verdict)?,
+        kind: short(f.kind)?,
+        probability: share(f.probability)?,
+        score: share(f.score)?,
+        reasons: reasons.collect::<Option<_>>()?,
+        model_id: short(f.model_id)?,
+        lost_meanwhile: number(f.lost_meanwhile)?,
+        expected_false_alarms_per_day: (expected.is_finite() && expected >= 0.0)
+            .then_some(expected),
+        initiator_direction: optional_direction(f.initiator_direction)?,
+    })
+}
+
+fn packet(p: v1::PacketSample) -> Option<Packet> {
+    Some(Packet {
+        unix_ns: time(p.unix_ns)?,
+        src_ip: address(&p.src_ip)?,
+        dst_ip: address(&p.dst_ip)?,
+        src_port: u16::try_from(p.src_port).ok()?,
+        dst_port: u16::try_from(p.dst_port).ok()?,
+        ip_protocol: u8::try_from(p.ip_protocol).ok()?,
+        wire_bytes: p.wire_bytes,
+        segments: p.segments,
+        tcp_flags: u8::try_from(p.tcp_flags).ok()?,
+        direction: Direction::of_number(p.direction)?,
+        interface: short(p.interface)?,
+        verdict: verdict(p.verdict)?,
+        kind: short(p.kind)?,
+        probability: share(p.probability)?,
+        flow_id: p.flow_id,
+    })
+}
+
+fn event(e: v1::Event) -> Option<Event> {
+    if e.fields.len() > ENTRIES_MAX {
+        return None;
+    }
+    let fields = e
+        .fields
+        .into_iter()
+        .map(|(name, value)| (value.len() <= MESSAGE_BYTES_MAX).then_some((short(name)?, value)));
+    Some(Event {
+        unix_ns: time(e.unix_ns)?,
+        kind: short(e.kind)?,
+        severity: matches!(e.severity.as_str(), "info" | "warning" | "alarm")
+            .then_some(e.severity)?,
+        message: (e.message.len() <= MESSAGE_BYTES_MAX).then_some(e.message)?,
+        fields: fields.collect::<Option<_>>()?,
+    })
+}
+
+fn health(h: v1::Health) -> Option<Health> {
+    Some(Health {
+        unix_ms: time(h.unix_ns)? / 1_000_000,
+        resident_bytes: number(h.resident_bytes)?,
+        cpu_share: finite(h.cpu_share)?,
+        ring_bytes: number(h.ring_bytes)?,
+        ring_backlog_bytes: number(h.ring_backlog_bytes)?,
+        flows_live: number(h.flows_live)?,
+        flows_max: number(h.flows_max)?,
+        backlog_records: number(h.backlog_records)?,
+        books: numbers(h.books)?,
+    })
+}
+
+/// A verdict the sensor did not state is none, never normal.
+fn verdict(number: i32) -> Option<Verdict> {
+    match number {
+        0 => Some(Verdict::NoVerdict),
+        number => Verdict::of_number(number),
+    }
+}
+
+fn optional_direction(number: i32) -> Option<Option<Direction>> {
+    match number {
+        0 => Some(None),
+        number => Direction::of_number(number).map(Some),
+    }
+}
+
+/// Four or sixteen bytes in network order; a mapped IPv4 address becomes the IPv4 address, so that
+/// one host has one form.
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
+        return Some(IpAddr::from(v4));
+    }
+    let v6 = <[u8; 16]>::try_from(bytes).ok()?;
+    Some(IpAddr::from(v6).to_canonical())
+}
+
+fn time(unix_ns: u64) -> Option<i64> {
+    i64::try_from(unix_ns).ok()
+}
+
+/// A count up to [`COUNT_MAX`], so that sums of it fit a column and a JSON number is exact.
+fn number(n: u64) -> Option<u64> {
+    (n <= COUNT_MAX).then_some(n)
+}
+
+fn numbers(map: HashMap<String, u64>) -> Option<BTreeMap<String, u64>> {
+    if map.len() > ENTRIES_MAX {
+        return None;
+    }
+    map.into_iter()
+        .map(|(name, n)| Some((short(name)?, number(n)?)))
+        .collect()
+}
+
+fn short(text: String) -> Option<String> {
+    (text.len() <= SHORT_TEXT_BYTES_MAX).then_some(text)
+}
+
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
+
+fn share(value: f64) -> Option<f64> {
+    (0.0..=1.0).contains(&value).then_some(value)
+}

@@ -1,0 +1,14 @@
+//! From sensors' streams to the store.
+//!
+//! Pure: [`check`] judges what came, [`sequence`] tells new records from resent ones,
+//! [`commands`] keeps what sensors answered. Shell: [`service`] speaks gRPC, [`registry`] knows
+//! who is connected, [`committer`] groups batches into transactions.
+
+pub mod books;
+pub mod check;
+pub mod commands;
+pub mod committer;
+pub mod registry;
+pub mod sequence;
+pub mod service;
+pub mod target;

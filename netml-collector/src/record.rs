@@ -1,0 +1,407 @@
+//! What sensors report, after the checks: past [`crate::ingest::check`] every value here is valid
+//! by construction. Wire messages become these types there; these become rows in
+//! [`crate::store`] and answers in [`crate::web`].
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Gives an enum with stable names and numbers: names for answers, numbers for columns.
+macro_rules! named {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $number:literal, $text:literal;)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// All values, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// Stable name, as in answers.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// Stable number, as on the wire and in columns.
+            #[must_use]
+            pub const fn number(self) -> i32 {
+                match self { $(Self::$variant => $number),+ }
+            }
+
+            /// The value of a number.
+            #[must_use]
+            pub const fn of_number(number: i32) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)+ _ => None }
+            }
+
+            /// The value of a name.
+            #[must_use]
+            pub fn of_name(name: &str) -> Option<Self> {
+                match name { $($text => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+named! {
+    /// What the sensor says of a flow or packet.
+    Verdict {
+        /// No model ran. Never shown as normal.
+        NoVerdict = 1, "NO_VERDICT";
+        /// Below the model's lower threshold.
+        Normal = 2, "NORMAL";
+        /// Between the thresholds.
+        Unsure = 3, "UNSURE";
+        /// At or above the upper threshold.
+        Suspicious = 4, "SUSPICIOUS";
+    }
+}
+
+named! {
+    /// Direction at the sensor's interface.
+    Direction {
+        /// Received by the host.
+        Ingress = 1, "ingress";
+        /// Sent by the host.
+        Egress = 2, "egress";
+    }
+}
+
+named! {
+    /// Where a flow is in its life.
+    FlowState {
+        /// First report.
+        Start = 1, "start";
+        /// Changed since the last report.
+        Update = 2, "update";
+        /// Last report.
+        End = 3, "end";
+    }
+}
+
+named! {
+    /// Where a sensor's packets come from.
+    Source {
+        /// Not said.
+        Unspecified = 0, "none";
+        /// The host's interfaces.
+        Live = 1, "live";
+        /// A capture file the user named.
+        Replay = 2, "replay";
+        /// The replay shown where no privilege is to be had.
+        Bundled = 3, "bundled";
+        /// The project's own namespaces.
+        Lab = 4, "lab";
+    }
+}
+
+/// Name of a sensor: `[A-Za-z0-9._-]{1,64}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SensorName(Arc<str>);
+
+impl SensorName {
+    /// Longest name in bytes.
+    pub const BYTES_MAX: usize = 64;
+
+    /// The name if it matches the pattern.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let fits = (1..=Self::BYTES_MAX).contains(&name.len())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        fits.then(|| Self(name.into()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for SensorName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a sensor says of itself when it connects.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hello {
+    /// Its name.
+    pub sensor: SensorName,
+    /// Version of the agent.
+    pub version: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Boot id of the host.
+    pub boot_id: String,
+    /// Where its packets come from.
+    pub source: Source,
+    /// Stream id of this start of the agent.
+    pub stream_id: u64,
+    /// Interfaces watched.
+    pub interfaces: Vec<Interface>,
+    /// Model loaded; empty: none.
+    pub model_id: String,
+    /// Digest of the feature schema.
+    pub schema_digest: String,
+    /// Commands the sensor's own configuration accepts.
+    pub accepted_commands: Vec<String>,
+}
+
+/// One watched interface.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct Interface {
+    /// Index into the sensor's counters.
+    pub slot: u32,
+    /// Name, such as `eth0`.
+    pub name: String,
+    /// How ingress is attached: `native-xdp`, `tcx`, `clsact`, `generic-xdp` or `replay`.
+    pub ingress_mode: String,
+    /// How egress is attached: `tcx`, `clsact` or `replay`.
+    pub egress_mode: String,
+    /// Totals are of aggregated frames, not of wire packets.
+    pub aggregated_totals: bool,
+}
+
+/// A batch that passed the checks. Records keep their place: record `i` has sequence number
+/// `first_seq + i`, and `None` stands for one that was refused.
+#[derive(Clone, Debug)]
+pub struct SensorBatch {
+    /// Who sent it.
+    pub sensor: SensorName,
+    /// Stream the sequence numbers belong to.
+    pub stream_id: u64,
+    /// Sequence number of the first record, at least 1.
+    pub first_seq: u64,
+    /// The records.
+    pub records: Vec<Option<Record>>,
+}
+
+impl SensorBatch {
+    /// Sequence number of the last record. The checks made sure that it does not overflow.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.first_seq
+            .saturating_add(self.records.len() as u64)
+            .saturating_sub(1)
+    }
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// Exact kernel totals.
+    Counters(Counters),
+    /// A flow as it stands.
+    Flow(Box<Flow>),
+    /// A packet sample.
+    Packet(Packet),
+    /// Something that happened.
+    Event(Event),
+    /// How the sensor fares.
+    Health(Health),
+}
+
+/// Exact totals of one interface and direction, cumulative since `attach_id`.
+/// All values fit in an `i64`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Counters {
+    /// When they were read.
+    pub unix_ns: i64,
+    /// Interface name.
+    pub interface: String,
+    /// Direction.
+    pub direction: Direction,
+    /// New at every attach; totals restart from zero.
+    pub attach_id: u64,
+    /// Cumulative totals.
+    pub totals: CounterTotals,
+}
+
+/// Cumulative values of [`Counters`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CounterTotals {
+    /// Wire packets.
+    pub packets: u64,
+    /// Wire bytes.
+    pub bytes: u64,
+    /// Frames the program saw: `frames == recorded + Σ lost`.
+    pub frames: u64,
+    /// Frames with a record.
+    pub recorded: u64,
+    /// Frames without one, by reason.
+    pub lost: BTreeMap<String, u64>,
+    /// Wire packets by protocol class.
+    pub protocol_packets: BTreeMap<String, u64>,
+    /// Wire bytes by protocol class.
+    pub protocol_bytes: BTreeMap<String, u64>,
+}
+
+impl CounterTotals {
+    /// Adds the totals of another interface.
+    pub fn add(&mut self, other: &Self) {
+        self.packets = self.packets.saturating_add(other.packets);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.frames = self.frames.saturating_add(other.frames);
+        self.recorded = self.recorded.saturating_add(other.recorded);
+        for (sums, values) in [
+            (&mut self.lost, &other.lost),
+            (&mut self.protocol_packets, &other.protocol_packets),
+            (&mut self.protocol_bytes, &other.protocol_bytes),
+        ] {
+            for (name, value) in values {
+                let sum = sums.entry(name.clone()).or_default();
+                *sum = sum.saturating_add(*value);
+            }
+        }
+    }
+
+    /// Frames that gave no record, over all reasons.
+    #[must_use]
+    pub fn lost_total(&self) -> u64 {
+        self.lost.values().fold(0, |sum, n| sum.saturating_add(*n))
+    }
+}
+
+/// A bidirectional flow as it stands. Source is the initiator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flow {
+    /// Unique within its stream.
+    pub flow_id: u64,
+    /// Where it is in its life.
+    pub state: FlowState,
+    /// Why it ended; empty before.
+    pub end_reason: String,
+    /// First packet.
+    pub first_unix_ns: i64,
+    /// Last packet.
+    pub last_unix_ns: i64,
+    /// Initiator's address.
+    pub src_ip: IpAddr,
+    /// Responder's address.
+    pub dst_ip: IpAddr,
+    /// Initiator's port; ICMP: type.
+    pub src_port: u16,
+    /// Responder's port; ICMP: code.
+    pub dst_port: u16,
+    /// Transport protocol (IANA).
+    pub ip_protocol: u8,
+    /// Interface name.
+    pub interface: String,
+    /// Wire packets from the initiator.
+    pub fwd_packets: u64,
+    /// Wire packets to the initiator.
+    pub rev_packets: u64,
+    /// Wire bytes from the initiator.
+    pub fwd_bytes: u64,
+    /// Wire bytes to the initiator.
+    pub rev_bytes: u64,
+    /// OR of all TCP flags.
+    pub tcp_flags: u8,
+    /// Verdict so far.
+    pub verdict: Verdict,
+    /// Most probable attack kind; empty unless unsure or suspicious.
+    pub kind: String,
+    /// Calibrated probability of attack, 0 to 1.
+    pub probability: f64,
+    /// Uncalibrated score, 0 to 1.
+    pub score: f64,
+    /// What drove the verdict.
+    pub reasons: Vec<Reason>,
+    /// Model that judged it; empty: none.
+    pub model_id: String,
+    /// Packets the sensor lost while the flow lived.
+    pub lost_meanwhile: u64,
+    /// Expected false alarms a day at this score; `None` where not known.
+    pub expected_false_alarms_per_day: Option<f64>,
+    /// Direction of the initiator's packets at the interface.
+    pub initiator_direction: Option<Direction>,
+}
+
+/// One feature's part in a verdict.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct Reason {
+    /// Name of the feature, or `others`.
+    pub feature: String,
+    /// Its value.
+    pub value: f64,
+    /// Its part of the uncalibrated margin.
+    pub contribution: f64,
+}
+
+/// A packet sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Packet {
+    /// When it passed.
+    pub unix_ns: i64,
+    /// Source address.
+    pub src_ip: IpAddr,
+    /// Destination address.
+    pub dst_ip: IpAddr,
+    /// Source port; ICMP: type.
+    pub src_port: u16,
+    /// Destination port; ICMP: code.
+    pub dst_port: u16,
+    /// Transport protocol (IANA).
+    pub ip_protocol: u8,
+    /// Bytes on the wire.
+    pub wire_bytes: u32,
+    /// Wire packets in it.
+    pub segments: u32,
+    /// TCP flags.
+    pub tcp_flags: u8,
+    /// Direction.
+    pub direction: Direction,
+    /// Interface name.
+    pub interface: String,
+    /// Verdict of its flow as known then.
+    pub verdict: Verdict,
+    /// Attack kind; empty: none.
+    pub kind: String,
+    /// Calibrated probability, 0 to 1.
+    pub probability: f64,
+    /// Its flow, within the same stream.
+    pub flow_id: u64,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub unix_ns: i64,
+    /// What, from a small set of names.
+    pub kind: String,
+    /// `info`, `warning` or `alarm`.
+    pub severity: String,
+    /// One line for people.
+    pub message: String,
+    /// Details.
+    pub fields: BTreeMap<String, String>,
+}
+
+/// How a sensor fares.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct Health {
+    /// When, in unix milliseconds.
+    pub unix_ms: i64,
+    /// Resident memory of the agent.
+    pub resident_bytes: u64,
+    /// Share of one core over the last interval.
+    pub cpu_share: f64,
+    /// Size of the ring.
+    pub ring_bytes: u64,
+    /// Bytes waiting in the ring.
+    pub ring_backlog_bytes: u64,
+    /// Live flows.
+    pub flows_live: u64,
+    /// Bound of live flows.
+    pub flows_max: u64,
+    /// Records not yet acknowledged.
+    pub backlog_records: u64,
+    /// Books of the agent, cumulative since its start.
+    pub books: BTreeMap<String, u64>,
+}

@@ -1,0 +1,447 @@
+//! Reads: short, on their own read-only connections, and bounded in time.
+//!
+//! Lists are walked backwards in windows of row numbers. When the time of a call is used up, the
+//! page ends where the walk stands and says where to go on: a filter that admits little costs
+//! several calls, never a long one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{Sqlite, SqliteRow};
+use sqlx::{QueryBuilder, SqlitePool};
+
+use super::columns::{self, Columns, EVENT_COLUMNS, FLOW_COLUMNS, PACKET_COLUMNS, address_bytes};
+use super::{SqliteStore, day, writer};
+use crate::record::{Direction, FlowState, Verdict};
+use crate::store::ledger::{CounterBase, CounterKey};
+use crate::store::{
+    Dimension, EventRow, Filter, FlowKey, FlowRow, Order, PacketRow, Page, PageRequest, Range,
+    RowId, Step, StoreError, Talkers, Totals, TrafficPoint, Volume, talkers,
+};
+
+/// Row numbers searched by one statement.
+const WINDOW_ROWS: i64 = 50_000;
+
+/// Time a list's walk may take before its page ends.
+const WALK_TIME_MAX: Duration = Duration::from_millis(800);
+
+/// Time any one statement may take before it is interrupted.
+const STATEMENT_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// Instructions of the database's machine between two looks at the clock.
+const INSTRUCTIONS_PER_LOOK: i32 = 10_000;
+
+/// A read-only connection whose statements end at a deadline.
+pub(super) struct Reader(PoolConnection<Sqlite>);
+
+impl Reader {
+    pub(super) async fn acquire(pool: &SqlitePool) -> Result<Self, StoreError> {
+        let mut connection = pool.acquire().await.map_err(StoreError::from)?;
+        let deadline = Instant::now() + STATEMENT_TIME_MAX;
+        connection
+            .lock_handle()
+            .await?
+            .set_progress_handler(INSTRUCTIONS_PER_LOOK, move || Instant::now() < deadline);
+        Ok(Self(connection))
+    }
+
+    async fn rows(
+        &mut self,
+        mut query: QueryBuilder<Sqlite>,
+    ) -> Result<Vec<SqliteRow>, StoreError> {
+        query
+            .build()
+            .fetch_all(&mut *self.0)
+            .await
+            .map_err(interrupted)
+    }
+
+    async fn max_row(&mut self, table: &'static str) -> Result<i64, StoreError> {
+        let rows = self
+            .rows(QueryBuilder::new(format!("SELECT max(id) FROM {table}")))
+            .await?;
+        let max = rows
+            .first()
+            .map(|row| Columns::new(row).next::<Option<i64>>());
+        Ok(max.transpose()?.flatten().unwrap_or(0))
+    }
+}
+
+/// SQLITE_INTERRUPT is the deadline's doing.
+fn interrupted(error: sqlx::Error) -> StoreError {
+    let code = error
+        .as_database_error()
+        .and_then(|e| e.code().map(std::borrow::Cow::into_owned));
+    match code.as_deref() {
+        Some("9") => StoreError::Timeout,
+        _ => StoreError::Database(error),
+    }
+}
+
+/// What a list is made of.
+struct List<T> {
+    table: &'static str,
+    columns: &'static str,
+    conditions: fn(&mut QueryBuilder<Sqlite>, &Filter),
+    decode: fn(u32, &SqliteRow) -> Result<T, StoreError>,
+    id: fn(&T) -> RowId,
+}
+
+impl SqliteStore {
+    pub(super) async fn read_packets(
+        &self,
+        filter: &Filter,
+        page: PageRequest,
+    ) -> Result<Page<PacketRow>, StoreError> {
+        let list = List {
+            table: "packets",
+            columns: PACKET_COLUMNS,
+            conditions: |query, filter| {
+                common_conditions(query, filter);
+                if let Some(direction) = filter.direction {
+                    query
+                        .push(" AND direction = ")
+                        .push_bind(direction.number());
+                }
+            },
+            decode: columns::packet,
+            id: |row: &PacketRow| row.id,
+        };
+        self.walk(&list, filter, page).await
+    }
+
+    pub(super) async fn read_flows(
+        &self,
+        filter: &Filter,
+        page: PageRequest,
+    ) -> Result<Page<FlowRow>, StoreError> {
+        let list = List {
+            table: "flows",
+            columns: FLOW_COLUMNS,
+            conditions: common_conditions,
+            decode: columns::flow,
+            id: |row: &FlowRow| row.id,
+        };
+        let mut page = self.walk(&list, filter, page).await?;
+        // A flow that crossed midnight has a row in both files; the later one stands.
+        let mut kept = Vec::with_capacity(page.rows.len());
+        for row in page.rows {
+            if row.flow.state == FlowState::End || !self.has_later(&row).await? {
+                kept.push(row);
+            }
+        }
+        page.rows = kept;
+        Ok(page)
+    }
+
+    pub(super) async fn read_events(
+        &self,
+        filter: &Filter,
+        page: PageRequest,
+    ) -> Result<Page<EventRow>, StoreError> {
+        let list = List {
+            table: "events",
+            columns: EVENT_COLUMNS,
+            conditions: sensor_condition,
+            decode: columns::event,
+            id: |row: &EventRow| row.id,
+        };
+        self.walk(&list, filter, page).await
+    }
+
+    async fn walk<T>(
+        &self,
+        list: &List<T>,
+        filter: &Filter,
+        page: PageRequest,
+    ) -> Result<Page<T>, StoreError> {
+        let deadline = Instant::now() + WALK_TIME_MAX;
+        let mut rows: Vec<T> = Vec::new();
+        let days = self.days_back(page.before.day);
+        for (index, (day, pool)) in days.iter().enumerate() {
+            let mut reader = Reader::acquire(pool).await?;
+            let newest = reader.max_row(list.table).await?;
+            let mut before = if *day == page.before.day {
+                page.before.row.min(newest + 1)
+            } else {
+                newest + 1
+            };
+            while before > 1 {
+                let low = (before - WINDOW_ROWS).max(1);
+                let wanted = page.limit - rows.len();
+                let mut query = QueryBuilder::new(format!(
+                    "SELECT {} FROM {} WHERE id < ",
+                    list.columns, list.table
+                ));
+                query.push_bind(before).push(" AND id >= ").push_bind(low);
+                (list.conditions)(&mut query, filter);
+                query
+                    .push(" ORDER BY id DESC LIMIT ")
+                    .push_bind(i64::try_from(wanted).unwrap_or(i64::MAX));
+                for row in &reader.rows(query).await? {
+                    rows.push((list.decode)(*day, row)?);
+                }
+                let full = rows.len() >= page.limit;
+                before = match rows.last() {
+                    Some(last) if full => (list.id)(last).row,
+                    _ => low,
+                };
+                let more = before > 1 || index + 1 < days.len();
+                if (full || Instant::now() >= deadline) && more {
+                    return Ok(Page {
+                        rows,
+                        next: Some(RowId {
+                            day: *day,
+                            row: before,
+                        }),
+                    });
+                }
+                if full {
+                    break;
+                }
+            }
+        }
+        Ok(Page { rows, next: None })
+    }
+
+    /// Whether a later day's file holds the same flow.
+    async fn has_later(&self, row: &FlowRow) -> Result<bool, StoreError> {
+        let Some((_, pool)) = self.day_after(row.id.day) else {
+            return Ok(false);
+        };
+        Ok(self.select_flow(0, &pool, row.key()).await?.is_some())
+    }
+
+    async fn select_flow(
+        &self,
+        day: u32,
+        pool: &SqlitePool,
+        key: FlowKey,
+    ) -> Result<Option<FlowRow>, StoreError> {
+        let mut reader = Reader::acquire(pool).await?;
+        let mut query = QueryBuilder::new(format!(
+            "SELECT {FLOW_COLUMNS} FROM flows WHERE stream_id = "
+        ));
+        query
+            .push_bind(key.stream_id.cast_signed())
+            .push(" AND flow_id = ")
+            .push_bind(key.flow_id.cast_signed());
+        let rows = reader.rows(query).await?;
+        rows.first().map(|row| columns::flow(day, row)).transpose()
+    }
+
+    pub(super) async fn read_flow(&self, key: FlowKey) -> Result<Option<FlowRow>, StoreError> {
+        for (day, pool) in self.days_back(u32::MAX) {
+            if let Some(row) = self.select_flow(day, &pool, key).await? {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) async fn read_traffic(
+        &self,
+        range: Range,
+        step: Step,
+        sensor: Option<&str>,
+        interface: Option<&str>,
+    ) -> Result<Vec<TrafficPoint>, StoreError> {
+        let table = match step {
+            Step::Second => "traffic_1s",
+            Step::Minute => "traffic_1m",
+            Step::Hour => "traffic_1h",
+        };
+        // The first step is the one that `from` lies in.
+        let from = range.from_unix_s.div_euclid(step.seconds()) * step.seconds();
+        let mut points: BTreeMap<i64, TrafficPoint> = BTreeMap::new();
+        for (_, pool) in self.days_from(range.from_unix_s) {
+            let mut reader = Reader::acquire(&pool).await?;
+            let mut query = QueryBuilder::new(format!("SELECT * FROM {table} WHERE unix_s >= "));
+            query
+                .push_bind(from)
+                .push(" AND unix_s < ")
+                .push_bind(range.to_unix_s);
+            if let Some(sensor) = sensor {
+                query.push(" AND sensor = ").push_bind(sensor.to_owned());
+            }
+            if let Some(interface) = interface {
+                query
+                    .push(" AND interface = ")
+                    .push_bind(interface.to_owned());
+            }
+            for row in &reader.rows(query).await? {
+                let point = writer::traffic_point(row)?;
+                points
+                    .entry(point.unix_s)
+                    .or_insert_with(|| TrafficPoint {
+                        unix_s: point.unix_s,
+                        ..TrafficPoint::default()
+                    })
+                    .add(&point);
+            }
+        }
+        Ok(points.into_values().collect())
+    }
+
+    pub(super) async fn read_talkers(
+        &self,
+        dimension: Dimension,
+        range: Range,
+        order: Order,
+        limit: usize,
+    ) -> Result<Talkers, StoreError> {
+        let mut sums: HashMap<String, Volume> = HashMap::new();
+        let mut other = Volume::default();
+        for (_, pool) in self.days_from(range.from_unix_s) {
+            let mut reader = Reader::acquire(&pool).await?;
+            // `total` is a float: exact up to 2^53, and it cannot overflow.
+            let mut query = QueryBuilder::new(
+                "SELECT key, CAST(total(bytes) AS INTEGER), CAST(total(packets) AS INTEGER), \
+                 CAST(total(flows) AS INTEGER) FROM talkers WHERE minute >= ",
+            );
+            query
+                .push_bind(range.from_unix_s.div_euclid(60))
+                .push(" AND minute < ")
+                .push_bind(range.to_unix_s.saturating_add(59).div_euclid(60))
+                .push(" AND dimension = ")
+                .push_bind(dimension as i32)
+                .push(" GROUP BY key");
+            for row in &reader.rows(query).await? {
+                let (key, volume) = writer::talker(row)?;
+                if key.is_empty() {
+                    other.add(volume);
+                } else {
+                    sums.entry(key).or_default().add(volume);
+                }
+            }
+        }
+        Ok(talkers::top(sums, other, order, limit))
+    }
+
+    pub(super) async fn read_totals(&self, sensor: Option<&str>) -> Result<Totals, StoreError> {
+        let mut totals = Totals::default();
+        let Some((_, pool)) = self.days_back(u32::MAX).into_iter().next() else {
+            return Ok(totals);
+        };
+        let mut reader = Reader::acquire(&pool).await?;
+        let mut query = QueryBuilder::new(writer::COUNTER_SELECT);
+        query.push(" WHERE TRUE");
+        let filter = Filter {
+            sensor: sensor.map(str::to_owned),
+            ..Filter::default()
+        };
+        sensor_condition(&mut query, &filter);
+        let rows = reader.rows(query).await?;
+        let counters: Vec<(CounterKey, CounterBase)> =
+            rows.iter().map(writer::counter).collect::<Result<_, _>>()?;
+        add_latest(&mut totals, counters);
+
+        let mut query = QueryBuilder::new(
+            "SELECT stream_id, verdict, flows, updated_unix_ms, sensor FROM verdict_totals WHERE TRUE",
+        );
+        sensor_condition(&mut query, &filter);
+        // The stream a sensor wrote to last is the one of its present attachment.
+        let mut latest: HashMap<String, (i64, u64)> = HashMap::new();
+        let mut counts: Vec<(u64, Verdict, u64)> = Vec::new();
+        for row in &reader.rows(query).await? {
+            let mut at = Columns::new(row);
+            let stream_id = at.id()?;
+            let verdict = at.named(Verdict::of_number)?;
+            let flows = at.next::<i64>()?;
+            let updated_unix_ms: i64 = at.next()?;
+            let entry = latest
+                .entry(at.next()?)
+                .or_insert((updated_unix_ms, stream_id));
+            if updated_unix_ms > entry.0 {
+                *entry = (updated_unix_ms, stream_id);
+            }
+            counts.push((stream_id, verdict, u64::try_from(flows).unwrap_or(0)));
+        }
+        for (stream_id, verdict, flows) in counts {
+            if latest.values().any(|(_, latest)| *latest == stream_id)
+                && let Some(place) = Verdict::ALL.iter().position(|v| *v == verdict)
+                && let Some(count) = totals.verdicts.get_mut(place)
+            {
+                *count = count.saturating_add(flows);
+            }
+        }
+        Ok(totals)
+    }
+
+    /// Files of `day` and before, latest first.
+    fn days_back(&self, day: u32) -> Vec<(u32, SqlitePool)> {
+        self.days()
+            .range(..=day)
+            .rev()
+            .map(|(day, pool)| (*day, pool.clone()))
+            .collect()
+    }
+
+    fn day_after(&self, day: u32) -> Option<(u32, SqlitePool)> {
+        let days = self.days();
+        let next = days.range(day.saturating_add(1)..).next();
+        next.map(|(day, pool)| (*day, pool.clone()))
+    }
+
+    /// Files that can hold what was seen at `from` or later: nothing is received before it is
+    /// seen, but for a day of error in a sensor's clock.
+    fn days_from(&self, from_unix_s: i64) -> Vec<(u32, SqlitePool)> {
+        let first = day::of_unix_ms(from_unix_s.saturating_sub(86_400).saturating_mul(1_000));
+        self.days()
+            .range(first..)
+            .map(|(day, pool)| (*day, pool.clone()))
+            .collect()
+    }
+}
+
+/// Adds the counters of the latest attachment of each interface and direction.
+pub(super) fn add_latest(
+    totals: &mut Totals,
+    counters: impl IntoIterator<Item = (CounterKey, CounterBase)>,
+) {
+    let mut latest: HashMap<(String, String, Direction), CounterBase> = HashMap::new();
+    for (key, base) in counters {
+        let place = (key.sensor, key.interface, key.direction);
+        let newer = latest
+            .get(&place)
+            .is_none_or(|known| known.unix_ns < base.unix_ns);
+        if newer {
+            latest.insert(place, base);
+        }
+    }
+    for ((_, _, direction), base) in latest {
+        match direction {
+            Direction::Ingress => totals.rx.add(&base.totals),
+            Direction::Egress => totals.tx.add(&base.totals),
+        }
+    }
+}
+
+fn sensor_condition(query: &mut QueryBuilder<Sqlite>, filter: &Filter) {
+    if let Some(sensor) = &filter.sensor {
+        query.push(" AND sensor = ").push_bind(sensor.clone());
+    }
+}
+
+fn common_conditions(query: &mut QueryBuilder<Sqlite>, filter: &Filter) {
+    sensor_condition(query, filter);
+    if let Some(verdict) = filter.verdict {
+        query.push(" AND verdict = ").push_bind(verdict.number());
+    }
+    if let Some(kind) = &filter.kind {
+        query.push(" AND kind = ").push_bind(kind.clone());
+    }
+    if let Some(ip_protocol) = filter.ip_protocol {
+        query.push(" AND ip_protocol = ").push_bind(ip_protocol);
+    }
+    if let Some(address) = filter.address {
+        let bytes = address_bytes(address);
+        query.push(" AND (src_ip = ").push_bind(bytes.clone());
+        query.push(" OR dst_ip = ").push_bind(bytes).push(")");
+    }
+    if let Some(port) = filter.port {
+        query.push(" AND (src_port = ").push_bind(port);
+        query.push(" OR dst_port = ").push_bind(port).push(")");
+    }
+}

@@ -1,0 +1,71 @@
+//! HTTP: the API, the live feed, exports and the dashboard's files.
+//!
+//! Every request passes [`guard`] first.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use tokio::sync::watch;
+
+use crate::ingest::books::Books;
+use crate::ingest::registry::Registry;
+use crate::store::Store;
+
+mod api;
+mod assets;
+pub mod error;
+mod export;
+pub mod guard;
+pub mod live;
+mod openapi;
+pub mod params;
+pub mod view;
+
+/// Largest body of a request in bytes; a larger one gets 413.
+pub const BODY_BYTES_MAX: usize = 16 * 1_024;
+
+/// What handlers share.
+#[derive(Clone)]
+pub struct AppState {
+    /// What was received.
+    pub store: Arc<dyn Store>,
+    /// Who is connected.
+    pub registry: Arc<Registry>,
+    /// What came in.
+    pub books: Arc<Books>,
+    /// Who watches.
+    pub hub: live::Hub,
+    /// What allows changes.
+    pub token: guard::Token,
+    /// When the collector started.
+    pub started_unix_ms: i64,
+    /// True once the collector stops.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// All routes.
+pub fn router(state: AppState) -> Router {
+    Router::new()
+        .route("/", get(assets::index))
+        .route("/api/status", get(api::status))
+        .route("/api/sensors", get(api::sensors))
+        .route("/api/sensors/{sensor}/commands", post(api::command))
+        .route("/api/traffic", get(api::traffic))
+        .route("/api/totals", get(api::totals))
+        .route("/api/packets", get(api::packets))
+        .route("/api/flows", get(api::flows))
+        .route("/api/flows/{flow_id}", get(api::flow))
+        .route("/api/talkers", get(api::talkers))
+        .route("/api/events", get(api::events))
+        .route("/api/export/{file}", get(export::export))
+        .route("/api/live", get(live::live))
+        .route("/api/commands/{command_id}", get(api::command_state))
+        .route("/api/openapi.json", get(openapi::openapi))
+        .fallback(get(assets::asset))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(state.clone(), guard::guard))
+        .with_state(state)
+}
