@@ -82,8 +82,8 @@ const PROTOCOLS = table({ tcp: 'TCP', udp: 'UDP', icmp: 'ICMP', icmpv6: 'ICMPv6'
 /** @param {string} name */
 export const protocolOf = (name) => PROTOCOLS[name] ?? (/^\d+$/.test(name) ? `IP ${name}` : name);
 
-/** Feature names are snake_case with the unit last. @param {string} name */
-export const featureOf = (name) => (name === 'others' ? 'all other features' : name.replaceAll('_', ' '));
+/** A kind of attack as words: port_scan is "port scan". @param {string | null | undefined} kind */
+export const kindOf = (kind) => (kind ?? '').replaceAll('_', ' ');
 
 /** @type {Record<string, string>} */
 const END_REASONS = table({

@@ -2,7 +2,7 @@
 
 const SENSOR = 'gateway-1';
 const KEEP = 2000;
-const KINDS = ['port-scan', 'syn-flood', 'brute-force', 'dns-tunnel'];
+const KINDS = ['port_scan', 'syn_flood', 'brute_force', 'dns_tunnel'];
 const HOSTS = [
   ['10.0.0.12', '142.250.74.110', 443, 'tcp'],
   ['10.0.0.12', '151.101.1.140', 443, 'tcp'],
@@ -98,6 +98,7 @@ export class Scene {
       kind = KINDS[Math.floor(r() * KINDS.length)];
       [src_ip, dst_ip, dst_port, protocol] = ['203.0.113.66', '10.0.0.7', Math.floor(r() * 9000) + 20, 'tcp'];
     }
+    const noProbability = verdict === 'NO_VERDICT';
     if (this.hostile) kind = HOSTILE[this.nextId % HOSTILE.length];
     const id = this.nextId++;
     const probability = verdict === 'SUSPICIOUS' ? 0.9 + r() * 0.099 : verdict === 'UNSURE' ? 0.5 + r() * 0.3 : verdict === 'NORMAL' ? r() * 0.2 : 0;
@@ -123,22 +124,22 @@ export class Scene {
       tcp_flags: protocol === 'tcp' ? 'SYN,ACK,PSH' : '',
       verdict,
       kind,
-      probability,
-      score: probability * 0.8,
+      probability: noProbability ? null : probability,
+      score: noProbability ? null : probability * 0.8,
       reasons:
         verdict === 'NORMAL' || verdict === 'NO_VERDICT'
           ? []
           : [
-              { feature: this.hostile ? HOSTILE[1] : 'src_distinct_dst_ports_10s', value: 41, contribution: 0.31 },
-              { feature: 'flow_rev_packets', value: packetsRev, contribution: 0.14 },
-              { feature: 'flow_syn_without_ack', value: 1, contribution: 0.09 },
-              { feature: 'packet_payload_bytes', value: 0, contribution: 0.05 },
-              { feature: 'flow_duration_s', value: 0.02, contribution: -0.04 },
+              { feature: this.hostile ? HOSTILE[1] : 'src_ports_log2', value: 5.4, contribution: 0.31 },
+              { feature: 'src_unanswered_share', value: 0.93, contribution: 0.14 },
+              { feature: 'flow_handshake', value: 1, contribution: 0.09 },
+              { feature: 'flow_rev_first_payload_log2', value: 0, contribution: 0.05 },
+              { feature: 'flow_gap_mean_ms_log2', value: 9.1, contribution: -0.04 },
               { feature: 'others', value: 0, contribution: 0.03 },
             ],
-      model_id: verdict === 'NO_VERDICT' ? '' : 'forest-2026-11-a1b2c3',
+      model_id: noProbability ? null : 'forest-2026-11-a1b2c3',
       lost_meanwhile: id % 17 === 0 ? 12 : 0,
-      expected_false_alarms_per_day: verdict === 'SUSPICIOUS' ? 0.4 : verdict === 'UNSURE' ? 3.7 : 900,
+      expected_false_alarms_per_day: noProbability ? null : verdict === 'SUSPICIOUS' ? 0.4 : verdict === 'UNSURE' ? 3.7 : 900,
       initiator_direction: attack ? 'ingress' : 'egress',
     };
   }
@@ -211,7 +212,7 @@ export class Scene {
       source: empty ? 'none' : state.source,
       sensors_connected: empty ? 0 : 1,
       can_change: state.canChange,
-      books: { batches_in: 5021, records_in: 88123, records_stored: 88120, records_duplicate: 3, records_refused: 0 },
+      books: { batches_in: 5021, records_in: 88123, records_stored: 88120, records_duplicate: 3, records_refused: 0, batches_refused: 0, batches_failed: 0, records_gap: 0, live_dropped: 0 },
     };
   }
 
@@ -244,7 +245,7 @@ export class Scene {
       },
       {
         sensor: 'lab-server', connected: false, source: 'lab', version: '0.1.0', kernel: '6.1.0',
-        last_seen_unix_ms: now - 5 * 60e3, model_id: '', schema_digest: '', accepted_commands: [],
+        last_seen_unix_ms: now - 5 * 60e3, model_id: null, schema_digest: '', accepted_commands: [],
         interfaces: [{ slot: 0, name: 'veth0', ingress_mode: 'tcx', egress_mode: 'tcx', aggregated_totals: false }],
         health: null, lost: {}, frames: 9120, recorded: 9120,
       },

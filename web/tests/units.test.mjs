@@ -1,7 +1,9 @@
 // The pure parts, without a browser.
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { bytes, bitRate, count, duration, endpoint, perDay, percent, plain, si, signed } from '../app/format.js';
+import { KNOWN_FEATURES, reasonOf } from '../app/features.js';
 import { RecentList, SecondRing } from '../app/state/ring.js';
 import { splitLost, verdictOf } from '../app/words.js';
 
@@ -47,6 +49,29 @@ test('an unknown verdict is no verdict, never normal', () => {
   assert.equal(verdictOf('NORMAL'), 'NORMAL');
   assert.equal(verdictOf(''), 'NO_VERDICT');
   assert.equal(verdictOf('toString'), 'NO_VERDICT');
+});
+
+test('reasons are told in words and in the units that were measured', () => {
+  const told = (/** @type {string} */ name, /** @type {number} */ value) => {
+    const { label, value: shown } = reasonOf(name, value);
+    return plainSpaces(`${label}: ${shown}`);
+  };
+  assert.equal(told('src_ports_log2', Math.log2(42)), 'ports the initiator tried lately: ≈ 41');
+  assert.equal(told('flow_rev_payload_bytes_log2', Math.log2(1501)), 'payload sent by the responder: ≈ 1.50 kB');
+  assert.equal(told('flow_gap_max_ms_log2', Math.log2(20001)), 'longest gap between frames: ≈ 2.0 s');
+  assert.equal(told('flow_handshake', 1), 'TCP handshake: SYN only');
+  assert.equal(told('pair_start_gap_cv', -1), 'spread of the gaps between their flow starts: too few to say');
+  assert.equal(told('not_in_the_schema', 3), 'not in the schema: 3');
+  assert.equal(reasonOf('others', 0).value, null);
+  assert.equal(told('constructor', 1), 'constructor: 1');
+});
+
+test('nearly every feature of the schema has words', async () => {
+  const schema = await readFile(new URL('../../netml-agent/src/flow/schema.rs', import.meta.url), 'utf8');
+  const names = [...schema.matchAll(/spec\("([a-z0-9_]+)"/g)].map((m) => m[1]);
+  assert.ok(names.length > 20, 'the schema was read');
+  const without = names.filter((name) => !KNOWN_FEATURES.includes(name));
+  assert.ok(without.length <= names.length / 10, `add words in app/features.js for ${without.join(', ')}`);
 });
 
 test('frames without IP are not counted as lost', () => {

@@ -7,7 +7,9 @@ import { clock, dateTime, UNKNOWN } from '../format.js';
 
 /** Rows of the table twin at most; longer series are averaged into as many. */
 const TABLE_ROWS_MAX = 60;
-const HEIGHT_PX = 200;
+const HEIGHT_PX = 180;
+/** Steps of the time axis in seconds: uPlot's own leave a phone with one label. */
+const TIME_STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 14_400, 21_600, 43_200, 86_400];
 
 /**
  * @typedef {object} Series
@@ -69,7 +71,7 @@ function plot(host, { xs, series, format, syncKey }, onCursor) {
       cursor: { y: false, drag: { x: false, y: false, setScale: false }, points: { size: 7 }, sync: { key: syncKey } },
       scales: { x: { time: true }, y: { range: (_u, min, max) => range(min ?? 0, max ?? 0) } },
       axes: [
-        { ...axis, size: 28, space: 70, values: (_u, ticks) => ticks.map((t) => clock(t * 1000).slice(0, span() > 1200 || t % 60 === 0 ? 5 : 8)) },
+        { ...axis, size: 24, space: 70, incrs: TIME_STEPS_S, values: (_u, ticks) => ticks.map((t) => clock(t * 1000).slice(0, span() > 1200 || t % 60 === 0 ? 5 : 8)) },
         { ...axis, size: 76, space: 34, values: (_u, ticks) => ticks.map((v) => format(Math.abs(v))) },
       ],
       series: [
@@ -170,7 +172,7 @@ export function Chart({ title, xs, series, format, stepMs, syncKey = 'time', wai
       <span class="chart-legend">
         ${series.map((one, i) => html`<span class="key" key=${one.label}>
           <span class=${`key-mark ${one.dashed ? 'key-dashed' : ''}`} style=${{ '--key': `var(${one.color})` }} aria-hidden="true"></span>
-          ${one.label}${one.below ? ' ↓' : ''} <b class="number">${show(index === null ? all[i]?.last : one.values[index], format)}</b>
+          ${one.label} <b class="number">${show(index === null ? all[i]?.last : one.values[index], format)}</b>
         </span>`)}
         <span class="key quiet number">${index === null ? 'now' : clock(xs[index] * 1000)}</span>
       </span>

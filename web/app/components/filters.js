@@ -5,7 +5,7 @@ import { VERDICTS } from '../words.js';
 
 const TYPING_MS = 350;
 
-/** @typedef {{name: string, label: string, kind: 'select' | 'text', options?: {value: string, label: string}[], placeholder?: string, numeric?: boolean}} Filter */
+/** @typedef {{name: string, label: string, kind: 'select' | 'text', options?: {value: string, label: string}[], placeholder?: string, numeric?: boolean, words?: boolean}} Filter */
 
 /** @type {Record<string, Filter>} */
 export const FILTERS = {
@@ -13,7 +13,7 @@ export const FILTERS = {
   protocol: { name: 'protocol', label: 'Protocol', kind: 'text', placeholder: 'tcp, udp, 47…' },
   address: { name: 'address', label: 'Address', kind: 'text', placeholder: '10.0.0.1 or fe80::1' },
   port: { name: 'port', label: 'Port', kind: 'text', placeholder: '443', numeric: true },
-  kind: { name: 'kind', label: 'Kind', kind: 'text', placeholder: 'kind of attack' },
+  kind: { name: 'kind', label: 'Kind', kind: 'text', placeholder: 'port scan', words: true },
   direction: { name: 'direction', label: 'Direction', kind: 'select', options: [{ value: 'ingress', label: 'in' }, { value: 'egress', label: 'out' }] },
 };
 
@@ -49,10 +49,11 @@ function Select({ filter }) {
 function Text({ filter }) {
   const kept = params.value[filter.name] ?? '';
   const [typed, setTyped] = useState(kept);
-  useEffect(() => setTyped(kept), [kept]);
+  useEffect(() => setTyped((now) => (filter.words && now.trim().toLowerCase().replace(/\s+/g, '_') === kept ? now : kept)), [kept]);
   useEffect(() => {
-    if (typed.trim() === kept) return undefined;
-    const timer = setTimeout(() => setParams({ [filter.name]: typed.trim() }), TYPING_MS);
+    const wanted = filter.words ? typed.trim().toLowerCase().replace(/\s+/g, '_') : typed.trim();
+    if (wanted === kept) return undefined;
+    const timer = setTimeout(() => setParams({ [filter.name]: wanted }), TYPING_MS);
     return () => clearTimeout(timer);
   }, [typed]);
   return html`<input

@@ -1,6 +1,6 @@
 // A verdict as shape, word and colour together: none of them alone carries the meaning.
 import { html } from '../lib.js';
-import { VERDICTS, verdictOf } from '../words.js';
+import { kindOf, VERDICTS, verdictOf } from '../words.js';
 import { perDay, percent, UNKNOWN } from '../format.js';
 
 /** Filled octagon, triangle, ring with a tick, dashed ring. @type {Record<string, () => unknown>} */
@@ -16,7 +16,7 @@ export function Verdict({ name, kind }) {
   const verdict = verdictOf(name);
   return html`<span class=${`verdict verdict-${verdict.toLowerCase().replace('_', '-')}`} title=${VERDICTS[verdict].meaning}>
     <svg class="verdict-shape" viewBox="0 0 16 16" width="14" height="14" aria-hidden="true" focusable="false">${SHAPES[verdict]()}</svg>
-    <span class="verdict-word">${VERDICTS[verdict].label}</span>${kind ? html`<span class="verdict-kind" dir="auto" title=${kind}>${kind}</span>` : null}
+    <span class="verdict-word">${VERDICTS[verdict].label}</span>${kind ? html`<span class="verdict-kind" dir="auto" title=${kindOf(kind)}>${kindOf(kind)}</span>` : null}
   </span>`;
 }
 

@@ -6,7 +6,7 @@ export const connection = signal(/** @type {any} */ ('connecting'));
 /** True while the user holds the display still. */
 export const paused = signal(false);
 
-const EVENTS = ['traffic', 'packets', 'flows', 'sensors', 'event', 'command'];
+const EVENTS = ['traffic', 'packets', 'flows', 'sensors', 'event', 'command', 'lagged'];
 const RETRY_MS_FIRST = 1000;
 const RETRY_MS_MAX = 10_000;
 /** How long a hidden tab stays connected, so that a short look elsewhere costs nothing. */
@@ -71,6 +71,9 @@ function open() {
   }
 }
 
+/** Events that the collector left out because this page read too slowly. */
+export const missed = signal(0);
+
 /** Events that were no JSON; shown on the sensors page. */
 export const malformed = signal(0);
 
@@ -84,6 +87,9 @@ export function reconnect() {
 /** Opens the feed and follows the visibility of the tab. */
 export function start() {
   open();
+  on('lagged', (data) => {
+    missed.value += Number(data?.missed) || 0;
+  });
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let hiding;
   document.addEventListener('visibilitychange', () => {

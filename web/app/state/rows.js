@@ -131,9 +131,9 @@ export function usePolled(path, params, intervalMs, held) {
   return { value: state.key === key ? state.value : null, error: state.error };
 }
 
-/** `from_ago_ms` becomes a span that ends now. @param {import('./api.js').Params} params */
-function resolve({ from_ago_ms, ...rest }) {
+/** `from_ago_ms` becomes a span that ends now. @param {import('./api.js').Params} params @returns {import('./api.js').Params} */
+export function resolve({ from_ago_ms, ...rest }) {
   if (from_ago_ms === undefined || from_ago_ms === null) return rest;
-  const now = Date.now();
+  const now = Math.ceil(Date.now() / 1000) * 1000;
   return { ...rest, from_unix_ms: now - Number(from_ago_ms), to_unix_ms: now };
 }

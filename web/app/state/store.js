@@ -43,7 +43,7 @@ export const lastEventAt = signal(0);
 export const seconds = new SecondRing(RING_SECONDS);
 const packets = new RecentList(LIVE_PACKETS_MAX, (/** @type {any} */ p) => p.id);
 const flows = new RecentList(LIVE_FLOWS_MAX, (/** @type {any} */ f) => f.flow_id);
-const events = new RecentList(LIVE_EVENTS_MAX, (/** @type {any} */ e) => `${e.unix_ms} ${e.sensor} ${e.kind} ${e.message}`);
+const events = new RecentList(LIVE_EVENTS_MAX, (/** @type {any} */ e) => e.id ?? `${e.unix_ms} ${e.sensor} ${e.kind} ${e.message}`);
 
 /** Server time minus browser time. */
 let clockOffsetMs = 0;

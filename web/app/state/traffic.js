@@ -33,7 +33,7 @@ export function useTraffic(name) {
     if (live) return undefined;
     const stop = new AbortController();
     const load = async () => {
-      const to = Math.floor(serverNow());
+      const to = Math.floor(serverNow() / 1000) * 1000;
       try {
         const body = await get('traffic', { from_unix_ms: to - span.seconds * 1000, to_unix_ms: to }, stop.signal);
         setFar({ name: span.name, data: perSecond(body, to - span.seconds * 1000, to) });
@@ -75,6 +75,13 @@ export function perSecond(body, fromMs, toMs) {
     for (const c of COLUMNS) columns[c].push(item ? item[c] / (step / 1000) : null);
   }
   return { xs, columns, stepMs: step, error: null };
+}
+
+/** The span as parameters of the API; whole seconds, so that the step is the one of the span. @param {string} name */
+export function spanParams(name) {
+  const span = SPANS.find((s) => s.name === name) ?? SPANS[0];
+  const to = (anchorSecond() + 1) * 1000;
+  return { from_unix_ms: to - span.seconds * 1000, to_unix_ms: to };
 }
 
 /** Rates of the newest complete second; not a number when it is long ago or unknown. */

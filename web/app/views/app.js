@@ -32,7 +32,7 @@ export function App() {
     <main id="main" tabindex="-1"><${Page} key=${view.value} /></main>
     <footer class="foot quiet small">
       <span>netml ${status.value.value?.version ?? ''}</span>
-      <span>Everything stays on this host. 1 kB = 1000 bytes; B = bytes, bit = bits.</span>
+      <span>This page talks to its own collector and to nothing else. 1 kB = 1000 bytes; B = bytes, bit = bits.</span>
     </footer>
     ${help ? html`<${Help} onClose=${() => setHelp(false)} />` : null}
   `;

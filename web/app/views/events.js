@@ -10,7 +10,7 @@ import { when } from '../format.js';
 /** @type {Record<string, string>} */
 const NO_FILTERS = {};
 /** @param {any} e */
-const keyOf = (e) => `${e.unix_ms} ${e.sensor} ${e.kind} ${e.message}`;
+const keyOf = (e) => e.id ?? `${e.unix_ms} ${e.sensor} ${e.kind} ${e.message}`;
 
 /** @type {import('../components/table.js').Column[]} */
 const COLUMNS = [

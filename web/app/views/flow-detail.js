@@ -6,7 +6,8 @@ import { link } from '../state/router.js';
 import { Icon } from '../components/icons.js';
 import { Notice } from '../components/common.js';
 import { Verdict } from '../components/verdict.js';
-import { endReasonOf, featureOf, protocolOf, VERDICTS, verdictOf } from '../words.js';
+import { endReasonOf, protocolOf, VERDICTS, verdictOf } from '../words.js';
+import { reasonOf } from '../features.js';
 import { bytes, clock, count, dateTime, duration, endpoint, perDay, percent, plain, signed, UNKNOWN, when } from '../format.js';
 
 /** One flow in two lines. @param {{flow: any}} props */
@@ -115,9 +116,10 @@ function Reasons({ flow }) {
     <ol class="reasons" aria-labelledby="reasons-heading">
       ${reasons.map((r) => {
         const away = r.contribution < 0;
+        const words = reasonOf(r.feature, r.value);
         const width = `${(Math.abs(r.contribution) / most) * 50}%`;
         return html`<li key=${r.feature}>
-          <span class="reason-name" dir="auto">${featureOf(r.feature)}${r.feature === 'others' ? null : html` <span class="quiet number">= ${plain(r.value)}</span>`}</span>
+          <span class="reason-name" dir="auto" title=${`${r.feature} = ${r.value}`}>${words.label}${words.value === null ? null : html` <span class="quiet number">${words.value}</span>`}</span>
           <span class="reason-number number">${signed(r.contribution)}<span class="visually-hidden">${away ? ', away from attack' : ', towards attack'}</span></span>
           <span class="reason-track" aria-hidden="true"><span class=${`reason-fill ${away ? 'reason-away' : 'reason-towards'}`} style=${{ width }}></span></span>
         </li>`;

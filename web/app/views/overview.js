@@ -4,7 +4,7 @@ import { livePackets, liveFlows, sensors, status, totals } from '../state/store.
 import { params, setParams, link } from '../state/router.js';
 import { paused } from '../state/live.js';
 import { usePolled, useRows } from '../state/rows.js';
-import { SPANS, useTraffic, currentRates } from '../state/traffic.js';
+import { SPANS, spanParams, useTraffic, currentRates } from '../state/traffic.js';
 import { Chart } from '../components/chart.js';
 import { Choice, Export, Notice, Panel, Address, useTitle } from '../components/common.js';
 import { Bars } from '../components/bars.js';
@@ -118,7 +118,7 @@ function TrafficPanel() {
     id="traffic"
     note=${step}
     aside=${html`<${Choice} label="Time span" value=${span} options=${SPANS.map((s) => ({ value: s.name, label: s.label }))} onChange=${(/** @type {string} */ v) => setParams({ span: v })} />
-      <${Export} table="traffic" params=${{}} />`}
+      <${Export} table="traffic" params=${spanParams(span)} />`}
   >
     ${error ? html`<${Notice} tone="bad" title="No history">${error}<//>` : null}
     <${Chart}

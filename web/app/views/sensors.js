@@ -1,7 +1,7 @@
 // Every sensor: where it is attached, how it is doing, and what it could not look at.
 import { html } from '../lib.js';
 import { sensors, status } from '../state/store.js';
-import { malformed } from '../state/live.js';
+import { malformed, missed } from '../state/live.js';
 import { Notice, Panel, useNow, useTitle } from '../components/common.js';
 import { Fact } from './flow-detail.js';
 import { NoSensor } from './overview.js';
@@ -97,6 +97,13 @@ function Sensor({ sensor, index }) {
   <//>`;
 }
 
+/** The collector's books in words. @type {Record<string, string>} */
+const BOOKS = {
+  batches_in: 'Batches in', batches_refused: 'Batches refused', batches_failed: 'Batches not stored', records_in: 'Records in',
+  records_stored: 'Records stored', records_duplicate: 'Sent again, stored once', records_refused: 'Records refused',
+  records_gap: 'Records missing', live_dropped: 'Not shown live',
+};
+
 function Collector() {
   const known = status.value.value;
   const now = useNow(5000);
@@ -105,11 +112,8 @@ function Collector() {
   return html`<${Panel} title="Collector" id="collector-title" note=${html`version ${known.version}`}>
     <dl class="facts facts-row">
       <${Fact} name="Running for" value=${duration(now - known.started_unix_ms)} />
-      <${Fact} name="Batches in" value=${count(books.batches_in)} />
-      <${Fact} name="Records in" value=${count(books.records_in)} />
-      <${Fact} name="Stored" value=${count(books.records_stored)} />
-      <${Fact} name="Sent again" value=${count(books.records_duplicate)} hint="recognised and stored once" />
-      <${Fact} name="Refused" value=${count(books.records_refused)} />
+      ${Object.entries(books).map(([name, n]) => html`<${Fact} key=${name} name=${BOOKS[name] ?? name.replaceAll('_', ' ')} value=${count(Number(n))} />`)}
+      ${missed.value > 0 ? html`<${Fact} name="Live events left out" value=${count(missed.value)} hint="this page read too slowly; the tables have them" />` : null}
       ${malformed.value > 0 ? html`<${Fact} name="Live events not understood" value=${count(malformed.value)} />` : null}
     </dl>
   <//>`;

@@ -1,6 +1,6 @@
 // Who moves how much, by one dimension at a time. The rows and "all others" sum to the whole.
 import { html } from '../lib.js';
-import { usePolled } from '../state/rows.js';
+import { resolve, usePolled } from '../state/rows.js';
 import { paused } from '../state/live.js';
 import { link, params, setParams } from '../state/router.js';
 import { Table } from '../components/table.js';
@@ -54,7 +54,7 @@ export function Talkers() {
   const choose = (/** @type {string} */ name) => (/** @type {string} */ v) => setParams({ [name]: v });
   return html`<div class="view">
     <h1 class="visually-hidden">Talkers</h1>
-    <${Panel} title="Talkers" id="talkers-title" note="a destination is the one that answers a flow" aside=${html`<${Export} table="talkers" params=${{ by, order }} />`}>
+    <${Panel} title="Talkers" id="talkers-title" note="a destination is the one that answers a flow" aside=${html`<${Export} table="talkers" params=${resolve({ by, order, limit: 1000, from_ago_ms: span.ms })} />`}>
       <div class="filters">
         <${Choice} label="Group by" value=${by} options=${BY.map((v) => ({ value: v, label: v }))} onChange=${choose('by')} />
         <${Choice} label="Order by" value=${order} options=${ORDERS.map((v) => ({ value: v, label: v }))} onChange=${choose('order')} />
