@@ -6,6 +6,8 @@ import { goTo, MOCK_ONLY, PATIENCE_MS, REAL, start, stop, VIEWS, withPage } from
 
 /** An event must be on the screen this soon after it was sent. */
 const SHOWN_WITHIN_MS = 2000;
+/** Heap that may differ between two equal floods. */
+const HEAP_GROWTH_MAX_BYTES = 3_000_000;
 
 before(start);
 after(stop);
@@ -224,6 +226,78 @@ test('a flood of events stays bounded', MOCK_ONLY, async () => {
     mock.push('packets', [packetLike(mock, { src_ip: '198.51.100.80', unix_ms: Date.now() + 5000 })]);
     await page.locator('tbody', { hasText: '198.51.100.80' }).waitFor({ timeout: PATIENCE_MS });
     assert.ok((await page.locator('tbody tr').count()) <= 100);
+  });
+});
+
+test('memory does not grow with what has passed', MOCK_ONLY, async () => {
+  await withPage({ hash: 'packets' }, async (page, mock) => {
+    await connected(page);
+    const session = await page.context().newCDPSession(page);
+    const flood = async (/** @type {string} */ name) => {
+      for (let batch = 0; batch < 40; batch += 1) {
+        mock.push('packets', Array.from({ length: 500 }, (_, i) => packetLike(mock, { id: `${name}${batch}-${i}` })));
+        mock.push('flows', Array.from({ length: 200 }, (_, i) => ({ ...mock.scene.flowList[0], flow_id: `${name}${batch}-${i}`, last_unix_ms: Date.now() })));
+      }
+      mock.push('packets', [packetLike(mock, { src_ip: `198.51.100.${name}`, unix_ms: Date.now() + 5000 })]);
+      await page.locator('tbody', { hasText: `198.51.100.${name}` }).waitFor();
+      await session.send('HeapProfiler.collectGarbage');
+      return (await session.send('Runtime.getHeapUsage')).usedSize;
+    };
+    await flood('1');
+    const before = await flood('2');
+    await flood('3');
+    const after = await flood('4');
+    assert.ok(after - before < HEAP_GROWTH_MAX_BYTES, `${before} then ${after} bytes`);
+  });
+});
+
+test('who reads further down is not pushed about', MOCK_ONLY, async () => {
+  await withPage({ hash: 'packets' }, async (page, mock) => {
+    await connected(page);
+    const region = page.getByRole('region', { name: 'Packets, rows' });
+    await page.locator('tbody tr').nth(50).waitFor();
+    await region.evaluate((element) => element.scrollTo({ top: 400 }));
+    await page.waitForFunction(() => document.querySelector('.table-scroll')?.scrollTop === 400);
+    const first = await page.locator('tbody tr').first().textContent();
+    mock.push('packets', [packetLike(mock, { src_ip: '198.51.100.81' })]);
+    const newer = page.getByRole('button', { name: '1 newer' });
+    await newer.waitFor();
+    assert.equal(await page.locator('tbody tr').first().textContent(), first);
+    await newer.click();
+    await page.locator('tbody', { hasText: '198.51.100.81' }).waitFor();
+    await newer.waitFor({ state: 'detached' });
+  });
+});
+
+test('a flow that changes its verdict leaves the list it no longer belongs to', MOCK_ONLY, async () => {
+  await withPage({ hash: 'flows?verdict=NORMAL' }, async (page, mock) => {
+    await connected(page);
+    const flow = { ...mock.scene.flowList[0], flow_id: 'turns', verdict: 'NORMAL', src_ip: '198.51.100.82', last_unix_ms: Date.now() };
+    mock.push('flows', [flow]);
+    await page.locator('tbody', { hasText: '198.51.100.82' }).waitFor();
+    mock.push('flows', [{ ...flow, verdict: 'SUSPICIOUS', last_unix_ms: Date.now() + 10 }]);
+    await page.locator('tbody tr', { hasText: '198.51.100.82' }).waitFor({ state: 'detached' });
+  });
+});
+
+test('a hidden tab lets go of the feed and takes it up again', MOCK_ONLY, async () => {
+  await withPage({}, async (page, mock) => {
+    await connected(page);
+    assert.equal(mock.listeners.size, 1);
+    const show = (/** @type {boolean} */ hidden) =>
+      page.evaluate((value) => {
+        Object.defineProperty(document, 'hidden', { configurable: true, get: () => value });
+        document.dispatchEvent(new Event('visibilitychange'));
+      }, hidden);
+    await show(true);
+    const deadline = Date.now() + PATIENCE_MS;
+    while (mock.listeners.size > 0 && Date.now() < deadline) await page.waitForTimeout(100);
+    assert.equal(mock.listeners.size, 0, 'the feed is closed after the grace');
+    const asked = mock.log.length;
+    await page.waitForTimeout(3000);
+    assert.equal(mock.log.length, asked, 'a hidden tab asks nothing');
+    await show(false);
+    await connected(page);
   });
 });
 

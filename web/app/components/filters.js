@@ -1,5 +1,6 @@
 // Filters of a table. They live in the address of the page.
 import { html, useEffect, useState } from '../lib.js';
+import { sensors } from '../state/store.js';
 import { params, setParams } from '../state/router.js';
 import { VERDICTS } from '../words.js';
 
@@ -16,6 +17,14 @@ export const FILTERS = {
   kind: { name: 'kind', label: 'Kind', kind: 'text', placeholder: 'port scan', words: true },
   direction: { name: 'direction', label: 'Direction', kind: 'select', options: [{ value: 'ingress', label: 'in' }, { value: 'egress', label: 'out' }] },
 };
+
+/** Of one sensor, where there are several. @returns {Filter[]} */
+export function sensorFilter() {
+  /** @type {any[]} */
+  const list = sensors.value.value ?? [];
+  if (list.length < 2 && !params.value.sensor) return [];
+  return [{ name: 'sensor', label: 'Sensor', kind: 'select', options: list.map((s) => ({ value: s.sensor, label: s.sensor })) }];
+}
 
 /** The present values of these filters, without empty ones. @param {Filter[]} filters */
 export function filterValues(filters) {

@@ -1,6 +1,10 @@
 // A table that becomes cards on a narrow screen and scrolls in its own focusable region otherwise.
 // Roles are spelled out because the card layout would take them away.
-import { html } from '../lib.js';
+import { html, useRef } from '../lib.js';
+import { count } from '../format.js';
+
+/** Scrolled further than this, one is reading and not watching. */
+const AWAY_PX = 24;
 
 /**
  * @typedef {object} Column
@@ -15,10 +19,17 @@ import { html } from '../lib.js';
  */
 
 /**
- * @param {{label: string, columns: Column[], rows: any[], keyOf: (row: any) => string, onRow?: (row: any) => void, rowClass?: (row: any) => string, tall?: boolean}} props
+ * @param {{label: string, columns: Column[], rows: any[], keyOf: (row: any) => string, onRow?: (row: any) => void, rowClass?: (row: any) => string, tall?: boolean, onAway?: (away: boolean) => void, waiting?: number}} props
  */
-export function Table({ label, columns, rows, keyOf, onRow, rowClass, tall }) {
-  return html`<div class=${`table-scroll ${tall ? 'tall' : ''}`} role="region" tabindex="0" aria-label=${label}>
+export function Table({ label, columns, rows, keyOf, onRow, rowClass, tall, onAway, waiting = 0 }) {
+  const region = useRef(/** @type {HTMLDivElement | null} */ (null));
+  const toTop = () => {
+    region.current?.scrollTo({ top: 0 });
+    region.current?.focus();
+  };
+  return html`<div class="table-frame">
+    ${waiting > 0 ? html`<button type="button" class="button small newer" onClick=${toTop}>${count(waiting)} newer</button>` : null}
+    <div class=${`table-scroll ${tall ? 'tall' : ''}`} role="region" tabindex="0" aria-label=${`${label}, rows`} ref=${region} onScroll=${onAway ? (/** @type {any} */ e) => onAway(e.currentTarget.scrollTop > AWAY_PX) : undefined}>
     <table class="data-table" role="table" aria-label=${label} aria-rowcount=${rows.length + 1}>
       <thead role="rowgroup">
         <tr role="row">
@@ -35,6 +46,7 @@ export function Table({ label, columns, rows, keyOf, onRow, rowClass, tall }) {
         )}
       </tbody>
     </table>
+    </div>
   </div>`;
 }
 

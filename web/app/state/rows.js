@@ -42,13 +42,15 @@ export function matches(item, filters) {
  * @param {number} [what.first] rows to begin with
  */
 export function useRows({ path, filters, live, keyOf, timeOf, first = ROWS_FIRST }) {
+  const [held, setHeld] = useState(false);
   const key = JSON.stringify([path, filters]);
   /** @type {{current: {key: string, rows: Map<string, any>, bound: number}}} */
-  const held = useRef({ key: '', rows: new Map(), bound: first });
+  const store = useRef({ key: '', rows: new Map(), bound: first });
   const [state, setState] = useState({ loading: true, error: /** @type {string | null} */ (null), next: /** @type {string | null} */ (null), version: 0, opened: 0 });
 
-  if (held.current.key !== key) held.current = { key, rows: new Map(), bound: first };
-  const { rows } = held.current;
+  if (store.current.key !== key) store.current = { key, rows: new Map(), bound: first };
+  const { rows } = store.current;
+  const newest = held ? [...rows.values()].reduce((latest, item) => Math.max(latest, timeOf(item)), 0) : 0;
 
   useEffect(() => onOpen(() => setState((s) => ({ ...s, opened: s.opened + 1 }))), []);
 
@@ -67,16 +69,23 @@ export function useRows({ path, filters, live, keyOf, timeOf, first = ROWS_FIRST
     return () => stop.abort();
   }, [key, state.opened]);
 
-  for (const item of live) if (matches(item, filters)) rows.set(keyOf(item), item);
+  // While the reader is further down, the rows stay where they are and only their number grows.
+  let waiting = 0;
+  for (const item of live) {
+    const itemKey = keyOf(item);
+    if (!matches(item, filters)) rows.delete(itemKey); // A flow may change its verdict.
+    else if (!held || rows.has(itemKey)) rows.set(itemKey, item);
+    else if (timeOf(item) > newest) waiting += 1;
+  }
 
   const list = [...rows.values()].sort((a, b) => timeOf(b) - timeOf(a));
-  for (const item of list.slice(held.current.bound)) rows.delete(keyOf(item));
+  for (const item of list.slice(store.current.bound)) rows.delete(keyOf(item));
 
   const older = async () => {
     if (!state.next) return;
     try {
       const body = await get(path, { ...filters, limit: ROWS_FIRST, before: state.next });
-      held.current.bound = Math.min(held.current.bound + ROWS_FIRST, ROWS_MAX);
+      store.current.bound = Math.min(store.current.bound + ROWS_FIRST, ROWS_MAX);
       for (const item of body.items) rows.set(keyOf(item), item);
       setState((s) => ({ ...s, next: body.next ?? null, version: s.version + 1, error: null }));
     } catch (error) {
@@ -85,10 +94,14 @@ export function useRows({ path, filters, live, keyOf, timeOf, first = ROWS_FIRST
   };
 
   return {
-    rows: list.slice(0, held.current.bound),
+    rows: list.slice(0, store.current.bound),
+    /** Arrivals that are not shown because the reader is further down. */
+    waiting,
+    /** To be told whether the reader is further down. */
+    setHeld,
     loading: state.loading,
     error: state.error,
-    older: state.next && held.current.bound < ROWS_MAX ? older : null,
+    older: state.next && store.current.bound < ROWS_MAX ? older : null,
   };
 }
 

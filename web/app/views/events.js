@@ -32,7 +32,7 @@ export function Events() {
     <h1 class="visually-hidden">Events</h1>
     <${Panel} title="Events" id="events-title" note="alarms, losses and changes of state, newest first" aside=${html`<${Export} table="events" params=${{}} />`}>
       <${RowsState} state=${state} what="event" filtered=${false}>
-        <${Table} label="Events" columns=${COLUMNS} rows=${state.rows} keyOf=${keyOf} tall />
+        <${Table} label="Events" columns=${COLUMNS} rows=${state.rows} keyOf=${keyOf} onAway=${state.setHeld} waiting=${state.waiting} tall />
       <//>
     <//>
   </div>`;

@@ -3,7 +3,7 @@ import { html } from '../lib.js';
 import { liveFlows } from '../state/store.js';
 import { useRows } from '../state/rows.js';
 import { params, setParams } from '../state/router.js';
-import { FILTERS, Filters, filterValues } from '../components/filters.js';
+import { FILTERS, Filters, filterValues, sensorFilter } from '../components/filters.js';
 import { Table } from '../components/table.js';
 import { FalseAlarms, Probability, Verdict } from '../components/verdict.js';
 import { Export, Panel, useTitle } from '../components/common.js';
@@ -44,13 +44,14 @@ function Amount(props) {
 
 export function Flows() {
   useTitle('Flows');
-  const filters = filterValues(WANTED);
+  const wanted = [...WANTED, ...sensorFilter()];
+  const filters = filterValues(wanted);
   const state = useRows({ path: 'flows', filters, live: liveFlows.value, keyOf: (f) => f.flow_id, timeOf: (f) => f.last_unix_ms });
   const open = params.value.flow;
   return html`<div class="view">
     <h1 class="visually-hidden">Flows</h1>
     <${Panel} title="Flows" id="flows-title" note="both directions of a conversation together, newest first" aside=${html`<${Export} table="flows" params=${filters} />`}>
-      <${Filters} filters=${WANTED} label="Filter flows" />
+      <${Filters} filters=${wanted} label="Filter flows" />
       <${RowsState} state=${state} what="flow" filtered=${Object.keys(filters).length > 0}>
         <${Table}
           label="Flows"
@@ -59,6 +60,8 @@ export function Flows() {
           keyOf=${(/** @type {any} */ f) => f.flow_id}
           rowClass=${(/** @type {any} */ f) => (f.verdict === 'SUSPICIOUS' ? 'row-bad' : '')}
           onRow=${(/** @type {any} */ f) => setParams({ flow: f.flow_id })}
+          onAway=${state.setHeld}
+          waiting=${state.waiting}
           tall
         />
       <//>

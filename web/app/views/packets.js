@@ -3,7 +3,7 @@ import { html } from '../lib.js';
 import { knownFlow, livePackets } from '../state/store.js';
 import { useRows } from '../state/rows.js';
 import { link } from '../state/router.js';
-import { FILTERS, Filters, filterValues } from '../components/filters.js';
+import { FILTERS, Filters, filterValues, sensorFilter } from '../components/filters.js';
 import { Table } from '../components/table.js';
 import { FalseAlarms, Probability, Verdict } from '../components/verdict.js';
 import { Address, Export, Panel, useTitle } from '../components/common.js';
@@ -49,14 +49,15 @@ export function Direction({ value }) {
 
 export function Packets() {
   useTitle('Packets');
-  const filters = filterValues(WANTED);
+  const wanted = [...WANTED, ...sensorFilter()];
+  const filters = filterValues(wanted);
   const state = useRows({ path: 'packets', filters, live: livePackets.value, keyOf: (p) => p.id, timeOf: (p) => p.unix_ms });
   return html`<div class="view">
     <h1 class="visually-hidden">Packets</h1>
     <${Panel} title="Packets" id="packets-title" note="newest first; above its budget a sensor samples, its totals stay exact" aside=${html`<${Export} table="packets" params=${filters} />`}>
-      <${Filters} filters=${WANTED} label="Filter packets" />
+      <${Filters} filters=${wanted} label="Filter packets" />
       <${RowsState} state=${state} what="packet" filtered=${Object.keys(filters).length > 0}>
-        <${Table} label="Packets" columns=${COLUMNS} rows=${state.rows} keyOf=${(/** @type {any} */ p) => p.id} rowClass=${(/** @type {any} */ p) => (p.verdict === 'SUSPICIOUS' ? 'row-bad' : '')} tall />
+        <${Table} label="Packets" columns=${COLUMNS} rows=${state.rows} keyOf=${(/** @type {any} */ p) => p.id} rowClass=${(/** @type {any} */ p) => (p.verdict === 'SUSPICIOUS' ? 'row-bad' : '')} onAway=${state.setHeld} waiting=${state.waiting} tall />
       <//>
     <//>
   </div>`;
