@@ -104,6 +104,14 @@ pub enum CaptureWarning {
     },
 }
 
+impl CaptureWarning {
+    /// True for [`Self::UnknownLinkType`].
+    #[must_use]
+    pub const fn is_unknown_link_type(&self) -> bool {
+        matches!(self, Self::UnknownLinkType { .. })
+    }
+}
+
 impl std::fmt::Display for CaptureWarning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

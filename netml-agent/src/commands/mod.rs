@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use crate::model::{self, Model};
 
 pub mod diagnose;
+pub mod events;
 pub mod identity;
 pub mod output;
 pub mod replay;

@@ -3,7 +3,7 @@
 //! Shell. One task owns the [`Batcher`] and the connection. A collector that cannot be reached is
 //! a state that is shown, not an error: records wait in the bounded backlog and everything not
 //! acknowledged is sent again after the next hello. When every sender of chunks is gone the task
-//! flushes, for at most [`FLUSH_TIMEOUT`], and tells what became of the records.
+//! flushes, until [`FLUSH_TIMEOUT`] brings no acknowledgement, and tells what became of the records.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,8 +30,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// random to not less than half, so that sensors do not return all at once.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// Time the flush at the end may take.
+/// The flush at the end is given up when nothing was acknowledged for this long.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest flush of a live sensor, whose host wants to go on; a replay may take its time.
+const FLUSH_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a source that can wait is made to wait for a collector that is away.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A silent peer is asked for a sign of life this often, and given the time after it.
@@ -186,6 +188,7 @@ struct Task {
     down_since: Instant,
     reminded: Option<Instant>,
     last_error: Option<String>,
+    acked_at: Option<Instant>,
     random: u64,
 }
 
@@ -204,6 +207,7 @@ impl Task {
             down_since: now,
             reminded: None,
             last_error: None,
+            acked_at: None,
         }
     }
 
@@ -211,17 +215,17 @@ impl Task {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (result_sender, mut results) = mpsc::channel(crate::diagnose::RESULTS_MAX);
-        let mut flush_until: Option<Instant> = None;
+        let mut flush_begun: Option<Instant> = None;
         loop {
             let outbound = self.outbound.clone();
             let has_batch = outbound.is_some() && self.batcher.unsent().is_some();
             let for_batch = outbound.clone();
             tokio::select! {
-                chunk = chunks.recv(), if flush_until.is_none() && self.has_room() => match chunk {
+                chunk = chunks.recv(), if flush_begun.is_none() && self.has_room() => match chunk {
                     Some(chunk) => self.take(chunk),
                     None => {
                         self.batcher.seal();
-                        flush_until = Some(Instant::now() + FLUSH_TIMEOUT);
+                        flush_begun = Some(Instant::now());
                     }
                 },
                 permit = reserve(for_batch), if has_batch => match permit {
@@ -236,8 +240,7 @@ impl Task {
                 _ = tick.tick() => self.batcher.tick(self.now_ms()),
             }
             self.publish();
-            let done = self.batcher.waiting() == 0;
-            if flush_until.is_some_and(|until| done || Instant::now() >= until) {
+            if flush_begun.is_some_and(|begun| self.is_flushed(begun)) {
                 break;
             }
         }
@@ -250,6 +253,14 @@ impl Task {
 
     fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// True when everything is acknowledged or there is no use in waiting on.
+    fn is_flushed(&self, begun: Instant) -> bool {
+        let progress = self.acked_at.map_or(begun, |acked| acked.max(begun));
+        self.batcher.waiting() == 0
+            || progress.elapsed() >= FLUSH_TIMEOUT
+            || (self.client.when_full == WhenFull::Drop && begun.elapsed() >= FLUSH_TIME_MAX)
     }
 
     /// False where a source that can wait should.
@@ -314,7 +325,9 @@ impl Task {
             LinkEvent::Message(message) => match message.message {
                 Some(v1::collector_message::Message::Ack(ack)) => {
                     self.failures = 0;
-                    if !self.batcher.ack(ack) {
+                    if self.batcher.ack(ack) {
+                        self.acked_at = Some(Instant::now());
+                    } else {
                         tracing::debug!(seq = ack.seq, "an acknowledgement of nothing sent");
                     }
                 }

@@ -1,15 +1,21 @@
 //! `replay`: capture files through the very code that live packets take, from decode onward.
+//!
+//! To NDJSON the times are the files' own. To a collector they are shifted so that the first packet
+//! of each file is now; with `--speed 1x` (the default there) packets come at their own pace, and a
+//! silence in which every flow ends anyway is cut short. With `--speed max` the times of a long
+//! capture run ahead of the clock. Each file has an engine of its own.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::bail;
 
+use super::identity::SourceArg;
 use super::{Misuse, ModelArgs};
-use crate::model::Model;
 
 mod books;
+mod collector;
 mod ndjson;
+mod player;
 
 pub use books::FileBooks;
 
@@ -22,9 +28,34 @@ pub struct Args {
     /// Write one JSON object per ended flow to standard output (the default)
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub output: Option<Output>,
+    /// Tell a collector instead
+    #[arg(long, value_name = "URL", conflicts_with = "output")]
+    pub collector: Option<String>,
+    /// Pace: 1x is that of the capture (default with --collector), max is without pauses
+    #[arg(long, value_enum, value_name = "SPEED")]
+    pub speed: Option<Speed>,
+    /// Begin anew after the last file, until stopped
+    #[arg(long = "loop", requires = "collector")]
+    pub repeat: bool,
+    /// Name of this sensor; default: the host's
+    #[arg(long, value_name = "NAME", requires = "collector")]
+    pub sensor: Option<String>,
     /// Which model judges.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// What the packets are, for the project's own tools.
+    #[arg(long, value_enum, default_value = "replay", hide = true)]
+    pub source: SourceArg,
+}
+
+/// Pace of a replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Speed {
+    /// That of the capture
+    #[value(name = "1x")]
+    Original,
+    /// As fast as it goes
+    Max,
 }
 
 /// What is written.
@@ -38,14 +69,19 @@ pub enum Output {
 ///
 /// # Errors
 /// Where the model cannot be used, a file cannot be read to its end, nothing in it can be
-/// analysed, or the books do not balance.
+/// analysed, records could not be delivered, or the books do not balance.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let stdin_count = args.files.iter().filter(|file| is_stdin(file)).count();
-    if stdin_count > 1 {
-        bail!(Misuse("`-` can be given once only".into()));
+    if stdin_count > 1 || (stdin_count > 0 && args.repeat) {
+        bail!(Misuse("`-` can be read once only".into()));
     }
-    let model: Option<Arc<Model>> = args.model.load()?;
-    ndjson::run(&args.files, model)
+    match &args.collector {
+        Some(url) => collector::run(args, url),
+        None => {
+            let model = args.model.load()?;
+            ndjson::run(&args.files, model, args.speed.unwrap_or(Speed::Max))
+        }
+    }
 }
 
 fn is_stdin(file: &std::path::Path) -> bool {

@@ -4,24 +4,23 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
-use netml_common::LossReason;
-
-use super::FileBooks;
-use crate::capture_file::{self, CaptureError, CaptureWarning, Item, Reader};
+use super::player::{Listener, Pacer, Played, Wait, play};
+use super::{FileBooks, Speed};
 use crate::commands::output::FlowLine;
-use crate::engine::{Engine, FlowReport, FlowState, JudgedPacket, Settings, Sink};
+use crate::engine::{FlowReport, FlowState, JudgedPacket, Sink};
 use crate::model::Model;
-
-/// Records between two flushes of the engine.
-const FLUSH_RECORDS: u64 = 256;
+use anyhow::{Context as _, bail};
 
 /// Replays the files one after another, each with an engine of its own.
-pub(super) fn run(files: &[PathBuf], model: Option<Arc<Model>>) -> anyhow::Result<()> {
+pub(super) fn run(
+    files: &[PathBuf],
+    model: Option<Arc<Model>>,
+    speed: Speed,
+) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut failed = 0;
     for file in files {
-        match replay_file(file, model.clone(), &mut out) {
+        match replay_file(file, model.clone(), speed, &mut out) {
             Ok(()) => {}
             Err(error) if is_closed_pipe(&error) => return Err(error),
             Err(error) => {
@@ -50,65 +49,54 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn replay_file(file: &Path, model: Option<Arc<Model>>, out: &mut impl Write) -> anyhow::Result<()> {
-    let mut reader = capture_file::open(file)?;
-    let mut engine = Engine::new(Settings::default(), model.clone());
+fn replay_file(
+    file: &Path,
+    model: Option<Arc<Model>>,
+    speed: Speed,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     let name = file.display().to_string();
-    let mut sink = Lines {
+    let mut lines = Lines {
         capture: &name,
         model: model.as_deref(),
         out,
         books: FileBooks::default(),
         failed: None,
+        pacer: Pacer::new(speed),
     };
-    let read = feed(&mut reader, &mut engine, &mut sink);
-    engine.finish(&mut sink);
-    if let Some(error) = sink.failed {
+    let played = play(file, model.clone(), &mut lines);
+    if let Some(error) = lines.failed.take() {
         return Err(error).context("cannot write to standard output");
     }
-    let mut books = sink.books;
+    let mut books = lines.books;
     out.flush().context("cannot write to standard output")?;
-    books.capture = *reader.books();
-    books.engine = engine.books();
-    let id = model.as_ref().map_or("none", |model| model.id());
-    eprint!("{name} (model {id})\n{}", books.summary());
-    let warnings = reader.warnings();
-    for warning in &warnings {
-        eprintln!("  warning: {warning}");
-    }
-    read?;
-    if !books.balanced() {
-        bail!("{name}: the books do not balance, see above; this is a fault of netml-agent");
-    }
-    let unknown_link = warnings
-        .iter()
-        .find(|warning| matches!(warning, CaptureWarning::UnknownLinkType { .. }));
-    if let Some(warning) = unknown_link.filter(|_| books.capture.records == 0) {
-        bail!("{name}: {warning}");
-    }
-    Ok(())
+    let played = played?;
+    books.capture = played.capture;
+    books.engine = played.engine;
+    conclude(&name, model.as_deref(), &books, played)
 }
 
-/// Feeds a file to the engine.
-fn feed<S: Sink>(
-    reader: &mut Reader,
-    engine: &mut Engine,
-    sink: &mut S,
-) -> Result<(), CaptureError> {
-    let mut since_flush = 0;
-    while let Some(item) = reader.next_item()? {
-        match item {
-            Item::Packet(record) => {
-                engine.packet(&record, sink);
-                since_flush += 1;
-                if since_flush == FLUSH_RECORDS {
-                    engine.flush(sink);
-                    since_flush = 0;
-                }
-            }
-            Item::Lost(LossReason::CaptureRefused, _) => engine.lost(1),
-            Item::Lost(_, _) => {}
+/// Prints a file's books and warnings, and tells whether it was replayed in full.
+pub(super) fn conclude(
+    name: &str,
+    model: Option<&Model>,
+    books: &FileBooks,
+    played: Played,
+) -> anyhow::Result<()> {
+    let id = model.map_or("none", Model::id);
+    eprint!("{name} (model {id})\n{}", books.summary());
+    let nothing_read = books.capture.records == 0;
+    for warning in &played.warnings {
+        if nothing_read && warning.is_unknown_link_type() {
+            bail!("{name}: {warning}");
         }
+        eprintln!("  warning: {warning}");
+    }
+    if let Some(error) = played.error {
+        return Err(error.into());
+    }
+    if !books.balanced() {
+        bail!("{name}: the books do not balance, see above; this is a fault of netml-agent");
     }
     Ok(())
 }
@@ -120,6 +108,17 @@ struct Lines<'a, W> {
     out: &'a mut W,
     books: FileBooks,
     failed: Option<io::Error>,
+    pacer: Pacer,
+}
+
+impl<W: Write> Listener for Lines<'_, W> {
+    fn before_packet(&mut self, mono_ns: u64) -> Wait {
+        if self.failed.is_some() {
+            Wait::Stop
+        } else {
+            self.pacer.wait(mono_ns)
+        }
+    }
 }
 
 impl<W: Write> Sink for Lines<'_, W> {

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::books::KernelBooks;
 use super::reader::LiveState;
-use crate::commands::identity;
+use crate::commands::events;
 use crate::export::client::ExportState;
 use crate::export::health::Meter;
 use crate::export::outbox::OutboxBooks;
@@ -71,51 +71,12 @@ impl Reporter {
 
     /// The first events.
     pub(super) fn started(&mut self, model: Option<&Model>) {
-        let unix_ns = sys::unix_ns();
-        let started = convert::event(
-            unix_ns,
-            "started",
-            "info",
-            format!("netml-agent {} started", identity::VERSION),
-            &[
-                ("version", identity::VERSION.into()),
-                ("commit", identity::COMMIT.into()),
-                ("kernel", identity::kernel()),
-            ],
-        );
-        let loaded = model.map_or_else(
-            || {
-                convert::event(
-                    unix_ns,
-                    "model-loaded",
-                    "warning",
-                    "no model: every verdict is NO_VERDICT".into(),
-                    &[],
-                )
-            },
-            |model| {
-                convert::event(
-                    unix_ns,
-                    "model-loaded",
-                    "info",
-                    format!("model {} loaded", model.id()),
-                    &[("model_id", model.id().into())],
-                )
-            },
-        );
-        self.send(vec![started, loaded]);
+        self.send(events::started(sys::unix_ns(), model));
     }
 
     /// The last event.
     pub(super) fn stopped(&mut self) {
-        let event = convert::event(
-            sys::unix_ns(),
-            "stopped",
-            "info",
-            "netml-agent stopped".into(),
-            &[],
-        );
-        self.send(vec![event]);
+        self.send(vec![events::stopped(sys::unix_ns())]);
     }
 
     /// Reads the totals and tells them, with health and what changed.
