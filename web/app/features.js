@@ -1,7 +1,7 @@
 // The features of the model in words, with their values turned back into what was measured. The
 // names are those of the sensor's schema (netml-agent/src/flow/schema.rs); a name that is not here
 // is shown as it is.
-import { bytes, count, duration, percent, plain } from './format.js';
+import { bytes, count, duration, percent, plain, visible } from './format.js';
 
 /** @param {number} v log2(1 + x) */
 const unlog = (v) => 2 ** v - 1;
@@ -100,7 +100,7 @@ const FEATURES = Object.assign(Object.create(null), {
 export function reasonOf(name, value) {
   if (name === 'others') return { label: 'all other features', value: null };
   const known = FEATURES[name];
-  if (!known || !Number.isFinite(value)) return { label: name.replaceAll('_', ' '), value: plain(value) };
+  if (!known || !Number.isFinite(value)) return { label: visible(name).replaceAll('_', ' '), value: plain(value) };
   return { label: known[0], value: SHOW[known[1]](value) };
 }
 

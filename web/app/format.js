@@ -53,6 +53,19 @@ export function percent(share) {
   return `${value.toFixed(value === 0 || value === 100 ? 0 : 1)}${NO_BREAK}%`;
 }
 
+/** A count with its noun. @param {number} n @param {string} noun */
+export const counted = (n, noun) => `${count(n)}${NO_BREAK}${noun}${n === 1 ? '' : 's'}`;
+
+/**
+ * Text that came from outside, with characters that hide or turn round what stands beside them made visible.
+ * @param {unknown} text
+ */
+export function visible(text) {
+  return String(text ?? '').replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g, (c) =>
+    c === '\n' || c === '\t' ? ' ' : `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
 /** A number of a feature or contribution, at most three significant digits. @param {number} value */
 export function plain(value) {
   if (!Number.isFinite(value)) return UNKNOWN;

@@ -1,5 +1,7 @@
 // What the wire's names mean, in words a person reads.
 
+import { visible } from './format.js';
+
 /** @typedef {'NORMAL' | 'UNSURE' | 'SUSPICIOUS' | 'NO_VERDICT'} Verdict */
 
 /**
@@ -83,7 +85,7 @@ const PROTOCOLS = table({ tcp: 'TCP', udp: 'UDP', icmp: 'ICMP', icmpv6: 'ICMPv6'
 export const protocolOf = (name) => PROTOCOLS[name] ?? (/^\d+$/.test(name) ? `IP ${name}` : name);
 
 /** A kind of attack as words: port_scan is "port scan". @param {string | null | undefined} kind */
-export const kindOf = (kind) => (kind ?? '').replaceAll('_', ' ');
+export const kindOf = (kind) => visible(kind).replaceAll('_', ' ');
 
 /** @type {Record<string, string>} */
 const END_REASONS = table({

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
-import { bytes, bitRate, count, duration, endpoint, perDay, percent, plain, si, signed } from '../app/format.js';
+import { bytes, bitRate, count, duration, endpoint, perDay, percent, plain, si, signed, visible } from '../app/format.js';
 import { KNOWN_FEATURES, reasonOf } from '../app/features.js';
 import { RecentList, SecondRing } from '../app/state/ring.js';
 import { splitLost, verdictOf } from '../app/words.js';
@@ -72,6 +72,13 @@ test('nearly every feature of the schema has words', async () => {
   assert.ok(names.length > 20, 'the schema was read');
   const without = names.filter((name) => !KNOWN_FEATURES.includes(name));
   assert.ok(without.length <= names.length / 10, `add words in app/features.js for ${without.join(', ')}`);
+});
+
+test('characters that hide or turn round text are made visible', () => {
+  assert.equal(visible('\u202Egnp.exe'), '\\u202egnp.exe');
+  assert.equal(visible('a\u0000b\nc'), 'a\\u0000b c');
+  assert.equal(visible('naïve – 漢字'), 'naïve – 漢字');
+  assert.equal(visible(null), '');
 });
 
 test('frames without IP are not counted as lost', () => {

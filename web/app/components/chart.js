@@ -66,7 +66,7 @@ function plot(host, { xs, series, format, syncKey }, onCursor) {
     {
       width: Math.max(host.clientWidth, 120),
       height: HEIGHT_PX,
-      padding: [10, 8, 0, 0],
+      padding: [10, 18, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false, setScale: false }, points: { size: 7 }, sync: { key: syncKey } },
       scales: { x: { time: true }, y: { range: (_u, min, max) => range(min ?? 0, max ?? 0) } },
@@ -149,6 +149,11 @@ export function Chart({ title, xs, series, format, stepMs, syncKey = 'time', wai
     ? `${clock(xs[at] * 1000)}: ${series.map((one) => `${one.label} ${show(one.values[at], format)}`).join(', ')}`
     : waiting;
 
+  const leave = () => {
+    chart.current?.setCursor({ left: -10, top: -10 });
+    setCursor(null);
+  };
+
   /** @param {KeyboardEvent} event */
   const onKeyDown = (event) => {
     const page = Math.max(1, Math.round(xs.length / 10));
@@ -157,7 +162,7 @@ export function Chart({ title, xs, series, format, stepMs, syncKey = 'time', wai
       ArrowLeft: from - 1, ArrowDown: from - 1, ArrowRight: from + 1, ArrowUp: from + 1,
       PageDown: from - page, PageUp: from + page, Home: 0, End: xs.length - 1,
     }[event.key];
-    if (event.key === 'Escape') return setCursor(null);
+    if (event.key === 'Escape') return leave();
     if (to === undefined || !chart.current || xs.length === 0) return undefined;
     event.preventDefault();
     const next = Math.max(0, Math.min(xs.length - 1, to));
@@ -189,7 +194,7 @@ export function Chart({ title, xs, series, format, stepMs, syncKey = 'time', wai
       aria-valuetext=${spoken}
       aria-readonly="true"
       onKeyDown=${onKeyDown}
-      onBlur=${() => setCursor(null)}
+      onBlur=${leave}
     >
       <div class="chart-host" ref=${host} aria-hidden="true"></div>
       ${known ? null : html`<p class="chart-empty">${waiting}</p>`}

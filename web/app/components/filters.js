@@ -1,10 +1,14 @@
 // Filters of a table. They live in the address of the page.
-import { html, useEffect, useState } from '../lib.js';
+import { html, signal, useEffect, useState } from '../lib.js';
 import { sensors } from '../state/store.js';
 import { params, setParams } from '../state/router.js';
 import { VERDICTS } from '../words.js';
 
 const TYPING_MS = 350;
+
+const phone = matchMedia('(max-width: 640px)');
+const narrow = signal(phone.matches);
+phone.addEventListener('change', () => (narrow.value = phone.matches));
 
 /** @typedef {{name: string, label: string, kind: 'select' | 'text', options?: {value: string, label: string}[], placeholder?: string, numeric?: boolean, words?: boolean}} Filter */
 
@@ -35,7 +39,7 @@ export function filterValues(filters) {
 /** @param {{filters: Filter[], label: string}} props */
 export function Filters({ filters, label }) {
   const active = Object.keys(filterValues(filters));
-  return html`<form class="filters" role="search" aria-label=${label} onSubmit=${(/** @type {Event} */ e) => e.preventDefault()}>
+  const form = html`<form class="filters" role="search" aria-label=${label} onSubmit=${(/** @type {Event} */ e) => e.preventDefault()}>
     ${filters.map((filter) => html`<label class="field" key=${filter.name}>
       <span>${filter.label}</span>
       ${filter.kind === 'select' ? html`<${Select} filter=${filter} />` : html`<${Text} filter=${filter} />`}
@@ -44,6 +48,11 @@ export function Filters({ filters, label }) {
       Clear filters
     </button>
   </form>`;
+  if (!narrow.value) return form;
+  return html`<details class="filter-box" open=${active.length > 0}>
+    <summary>Filter${active.length > 0 ? ` (${active.length})` : ''}</summary>
+    ${form}
+  </details>`;
 }
 
 /** @param {{filter: Filter}} props */

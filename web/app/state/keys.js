@@ -46,6 +46,7 @@ export function bindKeys({ help, theme }) {
     else if (event.key === '/') {
       const field = /** @type {HTMLElement | null} */ (document.querySelector('main .field input, main .field select'));
       if (!field) return;
+      field.closest('details')?.setAttribute('open', '');
       field.focus();
     } else if (/^[1-9]$/.test(event.key) && VIEWS[Number(event.key) - 1]) location.hash = link(VIEWS[Number(event.key) - 1]);
     else return;

@@ -40,6 +40,9 @@ export const liveEvents = signal([]);
 /** When the last live event arrived, in the browser's time; 0: none yet. */
 export const lastEventAt = signal(0);
 
+/** When the collector last answered or sent something, in the browser's time; 0: never. */
+export const lastAnswerAt = signal(0);
+
 export const seconds = new SecondRing(RING_SECONDS);
 const packets = new RecentList(LIVE_PACKETS_MAX, (/** @type {any} */ p) => p.id);
 const flows = new RecentList(LIVE_FLOWS_MAX, (/** @type {any} */ f) => f.flow_id);
@@ -81,6 +84,7 @@ function show() {
 async function refresh(target, path, pick = (body) => body) {
   try {
     target.value = { value: pick(await get(path)), error: null };
+    lastAnswerAt.value = Date.now();
   } catch (error) {
     // The last known value stays: it is marked as old by the error beside it.
     target.value = { value: target.value.value, error: error instanceof Error ? error.message : String(error) };

@@ -1,7 +1,7 @@
 // The frame around the views: name, source, live state, navigation, banners, help.
 import { html, useEffect, useState } from '../lib.js';
 import { connection, paused, reconnect } from '../state/live.js';
-import { lastEventAt, status } from '../state/store.js';
+import { lastAnswerAt, lastEventAt, status } from '../state/store.js';
 import { link, view, VIEWS } from '../state/router.js';
 import { choice, choose } from '../state/theme.js';
 import { bindKeys } from '../state/keys.js';
@@ -107,7 +107,7 @@ function Banners() {
     <span class="visually-hidden" role="status">${lost ? '' : connection.value === 'live' ? 'Connected' : ''}${paused.value ? ', paused' : ''}</span>
     ${lost
       ? html`<${Notice} tone="bad" title="No connection to the collector" action=${html`<button type="button" class="button small" onClick=${reconnect}>Try now</button>`}>
-          ${lastEventAt.value ? `What is shown is as of ${clock(lastEventAt.value)}. ` : ''}Trying again by itself. If it was stopped, start it with <code>cargo xtask run</code> or <code>netml-collector serve</code>.
+          ${lastAnswerAt.value ? `What is shown is as of ${clock(Math.max(lastAnswerAt.value, lastEventAt.value))}. ` : ''}Trying again by itself. If it was stopped, start it with <code>cargo xtask run</code> or <code>netml-collector serve</code>.
         <//>`
       : error
         ? html`<${Notice} tone="bad" title="The collector reports an error">${error}<//>`

@@ -5,7 +5,7 @@ import { useRows } from '../state/rows.js';
 import { Table } from '../components/table.js';
 import { Export, Panel, useTitle } from '../components/common.js';
 import { RowsState } from '../components/rows-state.js';
-import { when } from '../format.js';
+import { visible, when } from '../format.js';
 
 /** @type {Record<string, string>} */
 const NO_FILTERS = {};
@@ -16,12 +16,12 @@ const keyOf = (e) => e.id ?? `${e.unix_ms} ${e.sensor} ${e.kind} ${e.message}`;
 const COLUMNS = [
   { key: 'time', label: 'Time', bare: true, cell: (e) => html`<span class="number">${when(e.unix_ms)}</span>` },
   { key: 'severity', label: 'Severity', bare: true, cell: (e) => html`<span class=${`severity severity-${e.severity === 'alarm' || e.severity === 'warning' ? e.severity : 'info'}`}>${e.severity}</span>` },
-  { key: 'kind', label: 'Kind', cell: (e) => html`<span class="tag" dir="auto">${e.kind}</span>` },
+  { key: 'kind', label: 'Kind', cell: (e) => html`<span class="tag" dir="auto">${visible(e.kind)}</span>` },
   { key: 'sensor', label: 'Sensor', cell: (e) => html`<bdi>${e.sensor}</bdi>` },
-  { key: 'message', label: 'Message', span: 6, className: 'cell-text', cell: (e) => html`<span dir="auto">${e.message}</span>` },
+  { key: 'message', label: 'Message', span: 6, className: 'cell-text', cell: (e) => html`<span dir="auto">${visible(e.message)}</span>` },
   {
     key: 'fields', label: 'Fields', span: 6, className: 'cell-text',
-    cell: (e) => html`<span class="quiet small mono">${Object.entries(e.fields ?? {}).map(([name, value]) => `${name}=${value}`).join(' ')}</span>`,
+    cell: (e) => html`<span class="quiet small mono">${Object.entries(e.fields ?? {}).map(([name, value]) => visible(`${name}=${value}`)).join(' ')}</span>`,
   },
 ];
 

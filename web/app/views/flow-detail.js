@@ -8,7 +8,7 @@ import { Notice } from '../components/common.js';
 import { Verdict } from '../components/verdict.js';
 import { endReasonOf, protocolOf, VERDICTS, verdictOf } from '../words.js';
 import { reasonOf } from '../features.js';
-import { bytes, clock, count, dateTime, duration, endpoint, perDay, percent, plain, signed, UNKNOWN, when } from '../format.js';
+import { bytes, clock, count, counted, dateTime, duration, endpoint, perDay, percent, plain, signed, UNKNOWN, visible, when } from '../format.js';
 
 /** One flow in two lines. @param {{flow: any}} props */
 export function FlowBrief({ flow }) {
@@ -78,13 +78,13 @@ function Detail({ flow }) {
     <dl class="facts">
       <${Fact} name="Protocol" value=${protocolOf(flow.protocol)} />
       <${Fact} name="TCP flags" value=${flow.tcp_flags || UNKNOWN} />
-      <${Fact} name="Sent by the initiator" value=${`${bytes(flow.fwd_bytes)} · ${count(flow.fwd_packets)} packets`} />
-      <${Fact} name="Received back" value=${`${bytes(flow.rev_bytes)} · ${count(flow.rev_packets)} packets`} />
+      <${Fact} name="Sent by the initiator" value=${`${bytes(flow.fwd_bytes)} · ${counted(flow.fwd_packets, 'packet')}`} />
+      <${Fact} name="Received back" value=${`${bytes(flow.rev_bytes)} · ${counted(flow.rev_packets, 'packet')}`} />
       <${Fact} name="First seen" value=${dateTime(flow.first_unix_ms)} />
       <${Fact} name="Last seen" value=${`${when(flow.last_unix_ms)} (${duration(flow.last_unix_ms - flow.first_unix_ms)})`} />
       <${Fact} name="State" value=${flow.state === 'end' ? `ended: ${endReasonOf(flow.end_reason)}` : 'open'} />
       <${Fact} name="Initiated" value=${flow.initiator_direction === 'ingress' ? 'from outside, inwards' : flow.initiator_direction === 'egress' ? 'from inside, outwards' : UNKNOWN} />
-      <${Fact} name="Sensor" value=${`${flow.sensor} · ${flow.interface}`} />
+      <${Fact} name="Sensor" value=${visible(`${flow.sensor} · ${flow.interface}`)} />
       <${Fact} name="Model" value=${flow.model_id || 'none loaded'} />
       <${Fact} name="Score (uncalibrated)" value=${judged ? plain(flow.score) : UNKNOWN} />
       <${Fact} name="Flow id" value=${flow.flow_id} />

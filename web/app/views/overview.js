@@ -31,6 +31,7 @@ export function Overview() {
       <div class="stack">
         <${ProtocolPanel} />
         <${VerdictPanel} />
+        <${FramesPanel} />
       </div>
     </div>
     <div class="grid grid-half">
@@ -78,8 +79,12 @@ function Headline() {
 function Tiles() {
   const rates = currentRates();
   const known = totals.value.value;
-  const { missing, notIp } = splitLost(known?.lost);
-  const reasons = Object.entries(known?.lost ?? {}).filter(([, n]) => Number(n) > 0).sort((a, b) => Number(b[1]) - Number(a[1]));
+  const { missing } = splitLost(known?.lost);
+  const [reason = '', ...others] = Object.entries(known?.lost ?? {})
+    .filter(([name, n]) => Number(n) > 0 && !lossOf(name).notIp)
+    .sort((a, b) => Number(b[1]) - Number(a[1]))
+    .map(([name]) => name);
+  const worst = reason ? `${lossOf(reason).label}${others.length ? ` and ${others.length} more` : ''}` : '';
   const verdicts = known?.verdicts ?? {};
   const seen = Number(known?.frames ?? 0);
   return html`<dl class="tiles" aria-label="Key figures">
@@ -91,17 +96,16 @@ function Tiles() {
     <${Tile}
       name="Not analysed"
       value=${known ? count(missing) : '–'}
-      sub=${known ? html`${missing > 0 && seen > 0 ? `${percent(missing / seen)} of frames · ` : ''}${notIp > 0 ? `${count(notIp)} not IP` : missing > 0 ? '' : 'nothing lost'}` : ''}
-      title=${reasons.map(([reason, n]) => `${lossOf(reason).label}: ${count(Number(n))}`).join('\n')}
+      sub=${known ? (missing > 0 ? `${seen > 0 ? `${percent(missing / seen)}: ` : ''}${worst}` : 'nothing lost') : ''}
       tone=${missing > 0 ? 'warn' : ''}
       id="lost"
     />
   </dl>`;
 }
 
-/** @param {{name: string, value: string, sub: any, id: string, mark?: string, tone?: string, title?: string}} props */
-function Tile({ name, value, sub, id, mark, tone = '', title }) {
-  return html`<div class=${`tile ${tone ? `tile-${tone}` : ''}`} data-tile=${id} title=${title}>
+/** @param {{name: string, value: string, sub: any, id: string, mark?: string, tone?: string}} props */
+function Tile({ name, value, sub, id, mark, tone = '' }) {
+  return html`<div class=${`tile ${tone ? `tile-${tone}` : ''}`} data-tile=${id}>
     <dt>${mark ? html`<span class=${`tile-mark tile-mark-${mark}`} aria-hidden="true"></span>` : null}${name}</dt>
     <dd class="tile-value number">${value}</dd>
     <dd class="tile-sub number">${sub}</dd>
@@ -167,6 +171,27 @@ function VerdictPanel() {
   }));
   return html`<${Panel} title="Verdicts" id="verdicts" note="flows">
     <${Bars} label="Flows by verdict" rows=${rows} />
+  <//>`;
+}
+
+/** Every frame is somewhere: analysed, without an IP packet, or lost for a reason. */
+function FramesPanel() {
+  const known = totals.value.value;
+  const lost = Object.entries(known?.lost ?? {}).map(([reason, n]) => ({ reason, n: Number(n) })).filter((one) => one.n > 0).sort((a, b) => b.n - a.n);
+  const rows = known
+    ? [
+        { key: 'recorded', label: 'analysed', value: Number(known.recorded), text: count(known.recorded), tone: 'normal' },
+        ...lost.map(({ reason, n }) => ({
+          key: reason,
+          label: html`<span title=${lossOf(reason).meaning}>${lossOf(reason).notIp ? 'not IP: ' : 'lost: '}${lossOf(reason).label}</span>`,
+          value: n,
+          text: count(n),
+          tone: lossOf(reason).notIp ? 'no-verdict' : 'unsure',
+        })),
+      ]
+    : [];
+  return html`<${Panel} title="Frames" id="frames" note=${known ? `${count(known.frames)} seen by the sensors` : ''}>
+    <${Bars} label="Where every frame went" rows=${rows} />
   <//>`;
 }
 

@@ -6,7 +6,7 @@ import { Notice, Panel, useNow, useTitle } from '../components/common.js';
 import { Fact } from './flow-detail.js';
 import { NoSensor } from './overview.js';
 import { lossOf, modeOf, SOURCES, splitLost } from '../words.js';
-import { bytes, count, duration, percent, when } from '../format.js';
+import { bytes, count, duration, percent, visible, when } from '../format.js';
 
 export function Sensors() {
   useTitle('Sensors');
@@ -51,7 +51,7 @@ function Sensor({ sensor, index }) {
         <h3>Interfaces</h3>
         <ul class="interfaces">
           ${(sensor.interfaces ?? []).map((/** @type {any} */ one) => html`<li key=${one.slot}>
-            <strong class="mono"><bdi>${one.name}</bdi></strong>
+            <strong class="mono"><bdi>${visible(one.name)}</bdi></strong>
             <span>in: ${modeOf(one.ingress_mode)}</span>
             <span>out: ${modeOf(one.egress_mode)}</span>
             ${one.aggregated_totals ? html`<span class="flag" title="Generic XDP sees packets after the kernel has merged them: its counts are not those on the wire.">aggregated totals</span>` : null}
