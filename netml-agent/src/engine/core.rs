@@ -313,7 +313,6 @@ impl Engine {
         let counts_flows = !is_multicast(&ends.dst);
         let gets_answer = counts_flows && !before.answered && after.answered;
         let gets_refused = counts_flows && !before.refused && after.refused;
-        let gets_fruitful = counts_flows && !before.fruitful && after.fruitful;
         let closes = before.closed.is_none() && after.closed.is_some();
 
         let src_place = window(
@@ -334,7 +333,6 @@ impl Engine {
         }
         src.answered += f32::from(u8::from(gets_answer));
         src.refused += f32::from(u8::from(gets_refused));
-        src.fruitful += f32::from(u8::from(gets_fruitful));
 
         let dst_place = window(
             &mut self.hosts,
@@ -353,8 +351,8 @@ impl Engine {
             dst.asked_flows += 1.0;
             dst.sources.insert(fold(&ends.src), now_ns);
         }
+        dst.asked_answered += f32::from(u8::from(gets_answer));
         dst.asked_refused += f32::from(u8::from(gets_refused));
-        dst.asked_fruitful += f32::from(u8::from(gets_fruitful));
 
         let pair_place = window(
             &mut self.pairs,
@@ -374,8 +372,8 @@ impl Engine {
             pair.start(now_ns);
             pair.ports.insert(u64::from(ends.dst_port), now_ns);
         }
+        pair.answered += f32::from(u8::from(gets_answer));
         pair.refused += f32::from(u8::from(gets_refused));
-        pair.fruitful += f32::from(u8::from(gets_fruitful));
         if closes {
             pair.ended_bytes.add(ended_bytes);
             pair.ended_s.add(ended_s);
@@ -547,7 +545,6 @@ impl Engine {
 struct Progress {
     answered: bool,
     refused: bool,
-    fruitful: bool,
     closed: Option<EndReason>,
 }
 
@@ -556,7 +553,6 @@ impl Progress {
         Self {
             answered: flow.rev.packets > 0,
             refused: flow.refused,
-            fruitful: flow.is_fruitful(),
             closed: flow.closed,
         }
     }

@@ -76,25 +76,6 @@ impl<'a> Moment<'a> {
         share(unanswered, others + PRIOR_FLOWS)
     }
 
-    /// *Other* flows that exchanged nothing, of `flows` of which `fruitful` did.
-    #[must_use]
-    pub fn fruitless_others(&self, flows: f32, fruitful: f32) -> f32 {
-        let own_fruitful = if self.flow.is_fruitful() {
-            self.own
-        } else {
-            0.0
-        };
-        let others = (flows - self.own).max(0.0);
-        (others - (fruitful - own_fruitful).max(0.0)).max(0.0)
-    }
-
-    /// Share of these.
-    #[must_use]
-    pub fn fruitless_others_share(&self, flows: f32, fruitful: f32) -> f32 {
-        let others = (flows - self.own).max(0.0);
-        share(self.fruitless_others(flows, fruitful), others + PRIOR_FLOWS)
-    }
-
     /// Share of *other* flows that were refused.
     #[must_use]
     pub fn refused_others(&self, flows: f32, refused: f32) -> f32 {

@@ -18,8 +18,6 @@ pub struct HostWindow {
     pub answered: f32,
     /// Of these: refused by RST before any payload came back.
     pub refused: f32,
-    /// Of these: both ends sent, and one of them payload.
-    pub fruitful: f32,
     /// Responders of the flows it began.
     pub destinations: Sketch,
     /// Ports of the responders it tried.
@@ -30,10 +28,10 @@ pub struct HostWindow {
     pub replied_packets: f32,
     /// Flows others began with it.
     pub asked_flows: f32,
+    /// Of these: answered.
+    pub asked_answered: f32,
     /// Of these: refused by its RST.
     pub asked_refused: f32,
-    /// Of these: both ends sent, and one of them payload.
-    pub asked_fruitful: f32,
     /// Initiators that came to it.
     pub sources: Sketch,
 }
@@ -55,9 +53,8 @@ impl HostWindow {
             &mut self.received_packets,
             &mut self.replied_packets,
             &mut self.asked_flows,
+            &mut self.asked_answered,
             &mut self.asked_refused,
-            &mut self.asked_fruitful,
-            &mut self.fruitful,
         ] {
             *count *= f;
         }
@@ -72,10 +69,10 @@ pub struct PairWindow {
     pub packets: f32,
     /// Flows begun.
     pub flows: f32,
+    /// Of these: answered.
+    pub answered: f32,
     /// Of these: refused.
     pub refused: f32,
-    /// Of these: both ends sent, and one of them payload.
-    pub fruitful: f32,
     /// Wire bytes from the initiator.
     pub sent_bytes: f32,
     /// Wire bytes to the initiator.
@@ -104,8 +101,8 @@ impl PairWindow {
         for count in [
             &mut self.packets,
             &mut self.flows,
+            &mut self.answered,
             &mut self.refused,
-            &mut self.fruitful,
             &mut self.sent_bytes,
             &mut self.received_bytes,
         ] {

@@ -12,7 +12,7 @@ use super::key::is_multicast;
 use super::state::tcp_flag;
 
 /// Number of features of a row.
-pub const FEATURES: usize = 67;
+pub const FEATURES: usize = 64;
 
 /// Group a feature belongs to, for ablations and reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +60,7 @@ const fn spec(
 }
 
 /// Parameters that no formula names and that change what features mean.
-const PARAMETERS: &str = "half-life 10 s; sketch 256 bits, 15 s; recent weight 1/8; log bins of 1/16; multicast responders count as no flow of a host; a flow exchanged nothing until both ends sent and one sent payload";
+const PARAMETERS: &str = "half-life 10 s; sketch 256 bits, 15 s; recent weight 1/8; log bins of 1/16; multicast responders count as no flow of a host";
 
 /// All features, in the order of a row.
 #[rustfmt::skip]
@@ -101,29 +101,26 @@ pub const FEATURE_SPECS: [FeatureSpec; FEATURES] = [
     spec("flow_frames_per_s_log2", Family::Flow, "log2(1 + frames / seconds)", |m| log_bin(m.flow.frames as f32 / m.seconds())),
     spec("flow_bytes_per_s_log2", Family::Flow, "log2(1 + wire bytes / seconds)", |m| log_bin((m.flow.fwd.bytes + m.flow.rev.bytes) as f32 / m.seconds())),
     spec("flow_turn_share", Family::Flow, "changes of direction / frames", |m| share(m.flow.turns as f32, m.flow.frames as f32)),
-    FeatureSpec { port_based: true, ..spec("flow_dst_port_class", Family::Flow, "responder port: 0 none, 1 below 1024, 2 below 32768, 3 above", |m| port_class(m)) },
+    FeatureSpec { port_based: true, ..spec("flow_dst_port_class", Family::Flow, "responder port: 0 none, 1 below 1024, 2 below 32768, 3 above", port_class) },
     spec("flow_dst_multicast", Family::Flow, "1 when the responder is a multicast or the limited broadcast address", |m| flag(is_multicast(&m.flow.ends().dst))),
     spec("src_packets_log2", Family::SourceHost, "log2(1 + decayed packets sent as initiator)", |m| log_bin(m.src.sent_packets)),
     spec("src_flows_log2", Family::SourceHost, "log2(1 + decayed flows begun)", |m| log_bin(m.src.flows)),
     spec("src_flows_per_packet", Family::SourceHost, "decayed flows begun / packets sent", |m| share(m.src.flows, m.src.sent_packets)),
     spec("src_unanswered_share", Family::SourceHost, "other flows begun without answer / (other flows begun + 2)", |m| m.unanswered_others(m.src.flows, m.src.answered)),
-    spec("src_fruitless_share", Family::SourceHost, "other flows begun that exchanged nothing / (other flows begun + 2)", |m| m.fruitless_others_share(m.src.flows, m.src.fruitful)),
     spec("src_refused_share", Family::SourceHost, "other flows begun and refused / (other flows begun + 2)", |m| m.refused_others(m.src.flows, m.src.refused)),
-    spec("src_fruitless_log2", Family::SourceHost, "log2(1 + other decayed flows begun that exchanged nothing)", |m| log_bin(m.fruitless_others(m.src.flows, m.src.fruitful))),
+    spec("src_failed_log2", Family::SourceHost, "log2(1 + decayed flows begun that were refused or not answered)", |m| log_bin((m.src.flows - m.src.answered).max(0.0) + m.src.refused)),
     spec("src_destinations_log2", Family::SourceHost, "log2(1 + distinct responders, sketch of 15 to 30 s)", |m| log_bin(m.src.destinations.count(m.now_ns))),
     spec("src_ports_log2", Family::SourceHost, "log2(1 + distinct responder ports, sketch of 15 to 30 s)", |m| log_bin(m.src.ports.count(m.now_ns))),
     spec("dst_packets_log2", Family::DestinationHost, "log2(1 + decayed packets received as responder)", |m| log_bin(m.dst.received_packets)),
     spec("dst_flows_log2", Family::DestinationHost, "log2(1 + decayed flows begun with it)", |m| log_bin(m.dst.asked_flows)),
     spec("dst_flows_per_packet", Family::DestinationHost, "decayed flows begun with it / packets received", |m| share(m.dst.asked_flows, m.dst.received_packets)),
-    spec("dst_fruitless_share", Family::DestinationHost, "other flows begun with it that exchanged nothing / (others + 2)", |m| m.fruitless_others_share(m.dst.asked_flows, m.dst.asked_fruitful)),
-    spec("dst_fruitless_log2", Family::DestinationHost, "log2(1 + other decayed flows begun with it that exchanged nothing)", |m| log_bin(m.fruitless_others(m.dst.asked_flows, m.dst.asked_fruitful))),
+    spec("dst_unanswered_share", Family::DestinationHost, "other flows begun with it without answer / (others + 2)", |m| m.unanswered_others(m.dst.asked_flows, m.dst.asked_answered)),
     spec("dst_refused_share", Family::DestinationHost, "other flows it refused / (others + 2)", |m| m.refused_others(m.dst.asked_flows, m.dst.asked_refused)),
     spec("dst_reply_share", Family::DestinationHost, "packets sent as responder / packets received and sent", |m| share(m.dst.replied_packets, m.dst.replied_packets + m.dst.received_packets)),
     spec("dst_sources_log2", Family::DestinationHost, "log2(1 + distinct initiators, sketch of 15 to 30 s)", |m| log_bin(m.dst.sources.count(m.now_ns))),
     spec("pair_packets_log2", Family::Pair, "log2(1 + decayed packets both ways)", |m| log_bin(m.pair.packets)),
     spec("pair_flows_log2", Family::Pair, "log2(1 + decayed flows begun)", |m| log_bin(m.pair.flows)),
-    spec("pair_fruitless_share", Family::Pair, "other flows that exchanged nothing / (others + 2)", |m| m.fruitless_others_share(m.pair.flows, m.pair.fruitful)),
-    spec("pair_fruitless_log2", Family::Pair, "log2(1 + other decayed flows that exchanged nothing)", |m| log_bin(m.fruitless_others(m.pair.flows, m.pair.fruitful))),
+    spec("pair_unanswered_share", Family::Pair, "other flows without answer / (others + 2)", |m| m.unanswered_others(m.pair.flows, m.pair.answered)),
     spec("pair_refused_share", Family::Pair, "other flows refused / (others + 2)", |m| m.refused_others(m.pair.flows, m.pair.refused)),
     spec("pair_ports_log2", Family::Pair, "log2(1 + distinct responder ports, sketch of 15 to 30 s)", |m| log_bin(m.pair.ports.count(m.now_ns))),
     spec("pair_byte_balance", Family::Pair, "(bytes sent - received) / (sent + received), decayed", |m| balance(m.pair.sent_bytes, m.pair.received_bytes)),

@@ -273,15 +273,6 @@ impl Flow {
         self.key.ends(self.initiator_is_low)
     }
 
-    /// True once both ends have sent and one of them sent payload. Scans, floods and refused
-    /// attempts never get there, whether they are answered by SYN-ACK, RST or not at all.
-    #[must_use]
-    pub fn is_fruitful(&self) -> bool {
-        self.fwd.packets > 0
-            && self.rev.packets > 0
-            && self.fwd.payload_bytes + self.rev.payload_bytes > 0
-    }
-
     /// True for TCP that got no answer to its SYN.
     #[must_use]
     pub fn is_half_open(&self) -> bool {
