@@ -313,6 +313,7 @@ impl Engine {
         let counts_flows = !is_multicast(&ends.dst);
         let gets_answer = counts_flows && !before.answered && after.answered;
         let gets_refused = counts_flows && !before.refused && after.refused;
+        let gets_fed = counts_flows && !before.fed && after.fed;
         let closes = before.closed.is_none() && after.closed.is_some();
 
         let src_place = window(
@@ -333,6 +334,7 @@ impl Engine {
         }
         src.answered += f32::from(u8::from(gets_answer));
         src.refused += f32::from(u8::from(gets_refused));
+        src.fed += f32::from(u8::from(gets_fed));
 
         let dst_place = window(
             &mut self.hosts,
@@ -353,6 +355,7 @@ impl Engine {
         }
         dst.asked_answered += f32::from(u8::from(gets_answer));
         dst.asked_refused += f32::from(u8::from(gets_refused));
+        dst.asked_fed += f32::from(u8::from(gets_fed));
 
         let pair_place = window(
             &mut self.pairs,
@@ -374,6 +377,7 @@ impl Engine {
         }
         pair.answered += f32::from(u8::from(gets_answer));
         pair.refused += f32::from(u8::from(gets_refused));
+        pair.fed += f32::from(u8::from(gets_fed));
         if closes {
             pair.ended_bytes.add(ended_bytes);
             pair.ended_s.add(ended_s);
@@ -545,6 +549,7 @@ impl Engine {
 struct Progress {
     answered: bool,
     refused: bool,
+    fed: bool,
     closed: Option<EndReason>,
 }
 
@@ -553,6 +558,7 @@ impl Progress {
         Self {
             answered: flow.rev.packets > 0,
             refused: flow.refused,
+            fed: flow.rev.payload_bytes > 0,
             closed: flow.closed,
         }
     }

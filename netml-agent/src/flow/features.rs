@@ -76,6 +76,25 @@ impl<'a> Moment<'a> {
         share(unanswered, others + PRIOR_FLOWS)
     }
 
+    /// Decayed *other* flows that brought no payload back, of `flows` of which `fed` did.
+    #[must_use]
+    pub fn barren_others(&self, flows: f32, fed: f32) -> f32 {
+        let own_fed = if self.flow.rev.payload_bytes > 0 {
+            self.own
+        } else {
+            0.0
+        };
+        let others = (flows - self.own).max(0.0);
+        (others - (fed - own_fed).max(0.0)).max(0.0)
+    }
+
+    /// The same as a share of the other flows.
+    #[must_use]
+    pub fn barren_share_others(&self, flows: f32, fed: f32) -> f32 {
+        let others = (flows - self.own).max(0.0);
+        share(self.barren_others(flows, fed), others + PRIOR_FLOWS)
+    }
+
     /// Share of *other* flows that were refused.
     #[must_use]
     pub fn refused_others(&self, flows: f32, refused: f32) -> f32 {

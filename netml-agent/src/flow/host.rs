@@ -18,6 +18,8 @@ pub struct HostWindow {
     pub answered: f32,
     /// Of these: refused by RST before any payload came back.
     pub refused: f32,
+    /// Of these: brought payload back.
+    pub fed: f32,
     /// Responders of the flows it began.
     pub destinations: Sketch,
     /// Ports of the responders it tried.
@@ -32,6 +34,8 @@ pub struct HostWindow {
     pub asked_answered: f32,
     /// Of these: refused by its RST.
     pub asked_refused: f32,
+    /// Of these: it sent payload.
+    pub asked_fed: f32,
     /// Initiators that came to it.
     pub sources: Sketch,
 }
@@ -50,11 +54,13 @@ impl HostWindow {
             &mut self.flows,
             &mut self.answered,
             &mut self.refused,
+            &mut self.fed,
             &mut self.received_packets,
             &mut self.replied_packets,
             &mut self.asked_flows,
             &mut self.asked_answered,
             &mut self.asked_refused,
+            &mut self.asked_fed,
         ] {
             *count *= f;
         }
@@ -73,6 +79,8 @@ pub struct PairWindow {
     pub answered: f32,
     /// Of these: refused.
     pub refused: f32,
+    /// Of these: brought payload back.
+    pub fed: f32,
     /// Wire bytes from the initiator.
     pub sent_bytes: f32,
     /// Wire bytes to the initiator.
@@ -103,6 +111,7 @@ impl PairWindow {
             &mut self.flows,
             &mut self.answered,
             &mut self.refused,
+            &mut self.fed,
             &mut self.sent_bytes,
             &mut self.received_bytes,
         ] {

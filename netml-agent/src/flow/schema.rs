@@ -12,7 +12,7 @@ use super::key::is_multicast;
 use super::state::tcp_flag;
 
 /// Number of features of a row.
-pub const FEATURES: usize = 64;
+pub const FEATURES: usize = 70;
 
 /// Group a feature belongs to, for ablations and reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,6 +109,8 @@ pub const FEATURE_SPECS: [FeatureSpec; FEATURES] = [
     spec("src_unanswered_share", Family::SourceHost, "other flows begun without answer / (other flows begun + 2)", |m| m.unanswered_others(m.src.flows, m.src.answered)),
     spec("src_refused_share", Family::SourceHost, "other flows begun and refused / (other flows begun + 2)", |m| m.refused_others(m.src.flows, m.src.refused)),
     spec("src_failed_log2", Family::SourceHost, "log2(1 + decayed flows begun that were refused or not answered)", |m| log_bin((m.src.flows - m.src.answered).max(0.0) + m.src.refused)),
+    spec("src_barren_share", Family::SourceHost, "other flows begun that brought no payload back / (other flows begun + 2)", |m| m.barren_share_others(m.src.flows, m.src.fed)),
+    spec("src_barren_log2", Family::SourceHost, "log2(1 + decayed other flows begun that brought no payload back)", |m| log_bin(m.barren_others(m.src.flows, m.src.fed))),
     spec("src_destinations_log2", Family::SourceHost, "log2(1 + distinct responders, sketch of 15 to 30 s)", |m| log_bin(m.src.destinations.count(m.now_ns))),
     spec("src_ports_log2", Family::SourceHost, "log2(1 + distinct responder ports, sketch of 15 to 30 s)", |m| log_bin(m.src.ports.count(m.now_ns))),
     spec("dst_packets_log2", Family::DestinationHost, "log2(1 + decayed packets received as responder)", |m| log_bin(m.dst.received_packets)),
@@ -116,12 +118,16 @@ pub const FEATURE_SPECS: [FeatureSpec; FEATURES] = [
     spec("dst_flows_per_packet", Family::DestinationHost, "decayed flows begun with it / packets received", |m| share(m.dst.asked_flows, m.dst.received_packets)),
     spec("dst_unanswered_share", Family::DestinationHost, "other flows begun with it without answer / (others + 2)", |m| m.unanswered_others(m.dst.asked_flows, m.dst.asked_answered)),
     spec("dst_refused_share", Family::DestinationHost, "other flows it refused / (others + 2)", |m| m.refused_others(m.dst.asked_flows, m.dst.asked_refused)),
+    spec("dst_barren_share", Family::DestinationHost, "other flows begun with it to which it sent no payload / (others + 2)", |m| m.barren_share_others(m.dst.asked_flows, m.dst.asked_fed)),
+    spec("dst_barren_log2", Family::DestinationHost, "log2(1 + decayed other flows begun with it to which it sent no payload)", |m| log_bin(m.barren_others(m.dst.asked_flows, m.dst.asked_fed))),
     spec("dst_reply_share", Family::DestinationHost, "packets sent as responder / packets received and sent", |m| share(m.dst.replied_packets, m.dst.replied_packets + m.dst.received_packets)),
     spec("dst_sources_log2", Family::DestinationHost, "log2(1 + distinct initiators, sketch of 15 to 30 s)", |m| log_bin(m.dst.sources.count(m.now_ns))),
     spec("pair_packets_log2", Family::Pair, "log2(1 + decayed packets both ways)", |m| log_bin(m.pair.packets)),
     spec("pair_flows_log2", Family::Pair, "log2(1 + decayed flows begun)", |m| log_bin(m.pair.flows)),
     spec("pair_unanswered_share", Family::Pair, "other flows without answer / (others + 2)", |m| m.unanswered_others(m.pair.flows, m.pair.answered)),
     spec("pair_refused_share", Family::Pair, "other flows refused / (others + 2)", |m| m.refused_others(m.pair.flows, m.pair.refused)),
+    spec("pair_barren_share", Family::Pair, "other flows that brought no payload back / (others + 2)", |m| m.barren_share_others(m.pair.flows, m.pair.fed)),
+    spec("pair_barren_log2", Family::Pair, "log2(1 + decayed other flows that brought no payload back)", |m| log_bin(m.barren_others(m.pair.flows, m.pair.fed))),
     spec("pair_ports_log2", Family::Pair, "log2(1 + distinct responder ports, sketch of 15 to 30 s)", |m| log_bin(m.pair.ports.count(m.now_ns))),
     spec("pair_byte_balance", Family::Pair, "(bytes sent - received) / (sent + received), decayed", |m| balance(m.pair.sent_bytes, m.pair.received_bytes)),
     spec("pair_start_gap_mean_s_log2", Family::Pair, "log2(1 + mean gap between flow starts in tenths of a second), the last about eight", |m| log_bin(m.pair.start_gaps_s.mean() * 10.0)),
