@@ -6,6 +6,8 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+#[cfg(feature = "train")]
+use netml_agent::commands::dataset;
 use netml_agent::commands::{Misuse, diagnose, replay, run};
 use tracing_subscriber::EnvFilter;
 
@@ -27,6 +29,9 @@ enum Command {
     Traceroute(diagnose::TracerouteArgs),
     /// Measure latency, jitter and loss to a host
     Probe(diagnose::ProbeArgs),
+    /// Turn captures and labels into a feature table for training
+    #[cfg(feature = "train")]
+    Dataset(dataset::Args),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +42,8 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Traceroute(args) => diagnose::traceroute(&args),
         Command::Probe(args) => diagnose::probe(&args),
+        #[cfg(feature = "train")]
+        Command::Dataset(args) => dataset::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

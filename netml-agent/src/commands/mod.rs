@@ -7,6 +7,8 @@ use anyhow::Context as _;
 
 use crate::model::{self, Model};
 
+#[cfg(feature = "train")]
+pub mod dataset;
 pub mod diagnose;
 pub mod events;
 pub mod identity;

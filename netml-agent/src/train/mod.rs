@@ -1,1 +1,20 @@
 //! Captures and labels to feature tables, feature tables to models, models to reports.
+//!
+//! ```text
+//! captures + labels.csv ─ captures ─→ rows ─ dataset ─→ table (.csv.gz)
+//! table ─ forest (smartcore, one tree at a time) ─→ trees ─ threshold ─→ model file
+//! table ─ validate (groups left out) ─→ report      model + captures ─ evaluate ─→ report
+//! ```
+//!
+//! What splits training from validation is always the *group*: network and lab of origin. Packets
+//! and rows of one group are near-copies of each other, and a split by row measures memory.
+//! Everything here gives the same bytes on any number of cores.
+
+pub mod captures;
+pub mod classes;
+pub mod dataset;
+pub mod forest;
+pub mod labels;
+pub mod metrics;
+pub mod random;
+pub mod table;

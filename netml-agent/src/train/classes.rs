@@ -1,0 +1,35 @@
+//! Kinds of attack to the model's classes.
+//!
+//! A forest with a class per kind spends its splits on telling rare kinds apart. Kinds that look
+//! alike at the level of flows share a class; a kind not named here is a class of its own.
+
+/// The class of all benign kinds.
+pub const NORMAL: &str = "normal";
+
+/// Class of the kinds that are too rare for one of their own.
+pub const OTHER: &str = "other_attack";
+
+/// Rows below which a class of a table goes to [`OTHER`].
+pub const CLASS_ROWS_MIN: usize = 50;
+
+/// Most attack classes; the rarest beyond go to [`OTHER`].
+pub const ATTACK_CLASSES_MAX: usize = 20;
+
+/// Kind of benign packets in a capture that also holds an attack.
+pub const BACKGROUND: &str = "background";
+
+/// Class of a kind of attack.
+#[must_use]
+pub fn class_of(kind: &str) -> &str {
+    match kind {
+        "port_scan" | "vuln_scan" | "iot_malware_scan" | "host_scan" => "scan",
+        "syn_flood" => "syn_flood",
+        "udp_flood" | "icmp_flood" | "reflection_amp" => "flood",
+        "http_flood" | "slow_http_dos" => "http_dos",
+        "brute_force" => "brute_force",
+        "c2_botnet" | "c2_framework" | "spam_bot" => "botnet",
+        "dns_tunnel" => "dns_tunnel",
+        "exploit_kit" | "exploit_zerologon" | "lateral_movement" => "intrusion",
+        other => other,
+    }
+}

@@ -1,0 +1,341 @@
+//! Labelled captures to a feature table: rows of the engine, cleaned, bounded and counted.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::captures::{self, RunError, ends_of_flow};
+use super::classes::BACKGROUND;
+use super::labels::{Label, LabelledCapture};
+use super::random::mix;
+use super::table::{Row, Table};
+use crate::engine::{EvaluationRow, FlowReport, JudgedPacket, Sink};
+use crate::flow::FEATURES;
+
+/// Rows kept of one group and kind where nothing else is asked for.
+pub const CAP_DEFAULT: usize = 3_000;
+
+/// What was done to the rows on their way into the table.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct DataCard {
+    /// Captures read.
+    pub captures: usize,
+    /// Packets in them.
+    pub packets: u64,
+    /// Packets without a record (no IP, cut, malformed).
+    pub packets_refused: u64,
+    /// Rows the engine gave.
+    pub rows_seen: u64,
+    /// Rows left out because their label is not known.
+    pub rows_unknown: u64,
+    /// Rows left out because a feature was not finite.
+    pub rows_not_finite: u64,
+    /// Flows left out because an earlier one of the same group and kind has the very same rows.
+    pub flows_copied: u64,
+    /// Flows left out by the cap.
+    pub flows_capped: u64,
+    /// Rows of the table.
+    pub rows: usize,
+    /// Rows of the table that repeat a vector of their group and kind: not fitted.
+    pub rows_repeated: usize,
+    /// Vectors that are attack in one row and benign in another: the floor of the error.
+    pub vectors_contradicting: usize,
+    /// Per group and kind: rows, flows, flows stood for.
+    pub cells: BTreeMap<String, Cell>,
+    /// Captures that ended early or hold packets that were not read, and how.
+    pub warnings: Vec<String>,
+}
+
+/// Size of one group and kind.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Cell {
+    /// Attack or benign.
+    pub attack: bool,
+    /// Rows in the table.
+    pub rows: usize,
+    /// Flows in the table.
+    pub flows: usize,
+    /// Flows in the captures.
+    pub flows_seen: usize,
+}
+
+/// One flow on its way.
+struct Flow {
+    capture: usize,
+    /// Number of the flow within its capture.
+    number: u32,
+    attack: bool,
+    stands_for: f64,
+    rows: Vec<Point>,
+}
+
+struct Point {
+    packets: u64,
+    time_ns: u64,
+    host: u32,
+    features: [f32; FEATURES],
+}
+
+/// Gathers the rows of one capture by flow.
+struct RowSink<'a> {
+    labels: &'a LabelledCapture,
+    capture: usize,
+    first_ns: Option<u64>,
+    hosts: HashMap<[u8; 16], u32>,
+    by_id: HashMap<u64, usize>,
+    flows: Vec<Flow>,
+    rows_seen: u64,
+    rows_unknown: u64,
+    rows_not_finite: u64,
+}
+
+impl Sink for RowSink<'_> {
+    fn flow(&mut self, _report: &FlowReport) {}
+    fn packet(&mut self, _packet: &JudgedPacket) {}
+
+    fn row(&mut self, row: &EvaluationRow<'_>) {
+        self.rows_seen += 1;
+        let first_ns = *self.first_ns.get_or_insert(row.mono_ns);
+        let label = self.labels.label(&ends_of_flow(&row.ends));
+        if label == Label::Unknown {
+            self.rows_unknown += 1;
+            return;
+        }
+        if !row.features.iter().all(|value| value.is_finite()) {
+            self.rows_not_finite += 1;
+            return;
+        }
+        let host_count = self.hosts.len() as u32;
+        let host = *self.hosts.entry(row.ends.src).or_insert(host_count);
+        let flows = &mut self.flows;
+        let capture = self.capture;
+        let at = *self.by_id.entry(row.flow_id).or_insert_with(|| {
+            flows.push(Flow {
+                capture,
+                number: flows.len() as u32,
+                attack: label == Label::Attack,
+                stands_for: 1.0,
+                rows: Vec::new(),
+            });
+            flows.len() - 1
+        });
+        flows[at].rows.push(Point {
+            packets: row.packets,
+            time_ns: row.mono_ns.saturating_sub(first_ns),
+            host,
+            features: *row.features,
+        });
+    }
+}
+
+/// Kind of a row: that of its capture, or [`BACKGROUND`] for the benign rest of an attack's.
+#[must_use]
+pub fn kind_of(capture: &LabelledCapture, attack: bool) -> &str {
+    if attack || !capture.malicious {
+        &capture.kind
+    } else {
+        BACKGROUND
+    }
+}
+
+/// Builds the table out of labelled captures below `dir`.
+///
+/// # Errors
+/// [`RunError`] for a capture that is missing or cannot be read.
+pub fn build(
+    dir: &Path,
+    labels: &[LabelledCapture],
+    cap: usize,
+) -> Result<(Table, DataCard), RunError> {
+    let outcomes = captures::run(dir, labels, None, |index| RowSink {
+        labels: &labels[index],
+        capture: index,
+        first_ns: None,
+        hosts: HashMap::new(),
+        by_id: HashMap::new(),
+        flows: Vec::new(),
+        rows_seen: 0,
+        rows_unknown: 0,
+        rows_not_finite: 0,
+    })?;
+    let mut card = DataCard {
+        captures: labels.len(),
+        ..DataCard::default()
+    };
+    // A cell is one group and kind; order and content do not depend on threads.
+    let mut cells: BTreeMap<(String, String), Vec<Flow>> = BTreeMap::new();
+    for (outcome, capture) in outcomes.into_iter().zip(labels) {
+        card.packets += outcome.capture.packets;
+        card.packets_refused += outcome.capture.packets - outcome.capture.records;
+        card.rows_seen += outcome.sink.rows_seen;
+        card.rows_unknown += outcome.sink.rows_unknown;
+        card.rows_not_finite += outcome.sink.rows_not_finite;
+        for warning in &outcome.warnings {
+            card.warnings
+                .push(format!("{}: {warning}", capture.file.display()));
+        }
+        for flow in outcome.sink.flows {
+            let kind = kind_of(capture, flow.attack).to_string();
+            cells
+                .entry((capture.group.clone(), kind))
+                .or_default()
+                .push(flow);
+        }
+    }
+    let mut table = Table::default();
+    for ((group, kind), flows) in cells {
+        let cell = Cell {
+            flows_seen: flows.len(),
+            attack: flows.first().is_some_and(|flow| flow.attack),
+            ..Cell::default()
+        };
+        let flows = bounded(without_copies(flows, &mut card), cap, &mut card);
+        card.cells.insert(
+            format!("{group} {kind}"),
+            Cell {
+                rows: flows.iter().map(|flow| flow.rows.len()).sum(),
+                flows: flows.len(),
+                ..cell
+            },
+        );
+        push_cell(&mut table, labels, &group, &kind, flows);
+    }
+    card.rows = table.rows.len();
+    card.rows_repeated = table.rows.iter().filter(|row| !row.fit).count();
+    card.vectors_contradicting = contradicting(&table);
+    Ok((table, card))
+}
+
+/// Merges flows of one cell whose rows are all the same; the first stands for them.
+fn without_copies(flows: Vec<Flow>, card: &mut DataCard) -> Vec<Flow> {
+    let mut kept: Vec<Flow> = Vec::new();
+    let mut known: HashMap<[u8; 32], usize> = HashMap::new();
+    for flow in flows {
+        let mut hasher = Sha256::new();
+        for value in flow.rows.iter().flat_map(|row| &row.features) {
+            hasher.update(value.to_bits().to_le_bytes());
+        }
+        match known.entry(hasher.finalize().into()) {
+            std::collections::hash_map::Entry::Occupied(first) => {
+                kept[*first.get()].stands_for += 1.0;
+                card.flows_copied += 1;
+            }
+            std::collections::hash_map::Entry::Vacant(free) => {
+                free.insert(kept.len());
+                kept.push(flow);
+            }
+        }
+    }
+    kept
+}
+
+/// Keeps whole flows in a random but repeatable order until they have `cap` rows; those kept
+/// stand for those left out.
+fn bounded(flows: Vec<Flow>, cap: usize, card: &mut DataCard) -> Vec<Flow> {
+    let seen: f64 = flows.iter().map(|flow| flow.stands_for).sum();
+    let count = flows.len();
+    let mut order: Vec<Flow> = flows;
+    order.sort_by_key(|flow| {
+        let place = ((flow.capture as u64) << 32) | u64::from(flow.number);
+        (mix(place), place)
+    });
+    let mut rows = 0;
+    let mut kept: Vec<Flow> = order
+        .into_iter()
+        .take_while(|flow| {
+            let fits = rows < cap;
+            rows += flow.rows.len();
+            fits
+        })
+        .collect();
+    card.flows_capped += (count - kept.len()) as u64;
+    let stand: f64 = kept.iter().map(|flow| flow.stands_for).sum();
+    for flow in &mut kept {
+        flow.stands_for *= seen / stand;
+    }
+    kept.sort_by_key(|flow| (flow.capture, flow.number));
+    kept
+}
+
+fn push_cell(
+    table: &mut Table,
+    labels: &[LabelledCapture],
+    group: &str,
+    kind: &str,
+    flows: Vec<Flow>,
+) {
+    let group = table.groups.id(group);
+    let kind = table.kinds.id(kind);
+    let mut seen = HashSet::new();
+    for flow in flows {
+        let labelled = &labels[flow.capture];
+        let capture = table.captures.id(&labelled.file.to_string_lossy());
+        for point in flow.rows {
+            table.rows.push(Row {
+                capture,
+                group,
+                kind,
+                quality: labelled.quality.chars().next().unwrap_or('-'),
+                attack: flow.attack,
+                flow: flow.number,
+                // Three digits are plenty and keep the file small.
+                stands_for: ((flow.stands_for * 1e3).round() / 1e3) as f32,
+                packets: point.packets,
+                time_ms: point.time_ns / 1_000_000,
+                host: point.host,
+                fit: seen.insert(bits(&point.features)),
+                features: point.features,
+            });
+        }
+    }
+}
+
+fn bits(features: &[f32; FEATURES]) -> [u32; FEATURES] {
+    features.map(f32::to_bits)
+}
+
+/// Vectors that stand in the table with both labels.
+fn contradicting(table: &Table) -> usize {
+    let mut labels: HashMap<[u32; FEATURES], [bool; 2]> = HashMap::new();
+    for row in &table.rows {
+        labels.entry(bits(&row.features)).or_default()[usize::from(row.attack)] = true;
+    }
+    labels.values().filter(|seen| seen[0] && seen[1]).count()
+}
+
+impl std::fmt::Display for DataCard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(
+            f,
+            "{} captures, {} packets ({} without a record), {} rows at evaluation points",
+            self.captures, self.packets, self.packets_refused, self.rows_seen
+        )?;
+        writeln!(
+            f,
+            "left out: {} rows of unknown label, {} not finite; flows: {} copies, {} above the cap",
+            self.rows_unknown, self.rows_not_finite, self.flows_copied, self.flows_capped
+        )?;
+        writeln!(
+            f,
+            "table: {} rows, {} of them repeat a vector (not fitted), {} vectors contradict",
+            self.rows, self.rows_repeated, self.vectors_contradicting
+        )?;
+        for (cell, size) in &self.cells {
+            let label = if size.attack { "attack" } else { "benign" };
+            writeln!(
+                f,
+                "  {cell}: {label}, {} rows, {} of {} flows",
+                size.rows, size.flows, size.flows_seen
+            )?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "dataset_tests.rs"]
+mod tests;
