@@ -123,6 +123,7 @@ export function when(unixMs) {
 /** A length of time in at most two units. @param {number} ms */
 export function duration(ms) {
   if (!Number.isFinite(ms) || ms < 0) return UNKNOWN;
+  if (ms < 1) return `<${NARROW_SPACE}1${NO_BREAK}ms`; // Times come in whole milliseconds.
   if (ms < 1000) return `${Math.round(ms)}${NO_BREAK}ms`;
   const s = ms / 1000;
   if (s < 60) return `${s < 10 ? s.toFixed(1) : Math.floor(s)}${NO_BREAK}s`;

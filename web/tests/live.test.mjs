@@ -51,6 +51,32 @@ test('a flow and a second of traffic are on the screen within 2 s of their event
   });
 });
 
+test('the overview says what the API says', MOCK_ONLY, async () => {
+  await withPage({}, async (page, _mock, base) => {
+    const totals = await (await fetch(`${base}/api/totals`)).json();
+    const tile = async (/** @type {string} */ name) => ((await page.locator(`[data-tile=${name}]`).textContent()) ?? '').replace(/[\u00a0\u202f]/g, '');
+    await page.locator('[data-tile=total]', { hasText: /\d{2}/ }).waitFor();
+    assert.ok((await tile('total')).includes(String(totals.rx_packets + totals.tx_packets)));
+    assert.ok((await tile('suspicious')).includes(String(totals.verdicts.SUSPICIOUS)));
+    assert.ok((await tile('suspicious')).includes(`${totals.verdicts.UNSURE} unsure`));
+    assert.match(await tile('lost'), /^Not analysed126.*ring full$/);
+    const frames = ((await page.locator('section', { has: page.locator('#frames') }).textContent()) ?? '').replace(/[\u00a0\u202f]/g, '');
+    for (const wanted of [`${totals.frames} seen`, `analysed${totals.recorded}`, 'lost: ring full126', 'not IP: ARP5512']) {
+      assert.ok(frames.replace(/\s/g, '').includes(wanted.replace(/\s/g, '')), `${wanted} in ${frames}`);
+    }
+  });
+});
+
+test('a packet leads to the reasons of its flow without leaving the list', MOCK_ONLY, async () => {
+  await withPage({ hash: 'packets?verdict=SUSPICIOUS' }, async (page) => {
+    await page.locator('td button', { hasText: 'Why' }).first().click();
+    await page.locator('dialog[open] .reasons li').first().waitFor();
+    await page.keyboard.press('Escape');
+    await page.locator('dialog').waitFor({ state: 'detached' });
+    assert.match(page.url(), /#\/packets\?verdict=SUSPICIOUS$/);
+  });
+});
+
 test('hostile text is shown as text', MOCK_ONLY, async () => {
   await withPage({ mock: { hostile: true } }, async (page, mock) => {
     await connected(page);

@@ -12,7 +12,7 @@ export function Bars({ label, rows }) {
       <span class="bar-detail quiet number">${row.detail ?? ''}</span>
       <span class="bar-text number">${row.text}</span>
       <span class="bar-share quiet number">${sum > 0 ? percent(row.value / sum) : ''}</span>
-      <span class="bar-track" aria-hidden="true"><span class="bar-fill" style=${{ width: `${(row.value / most) * 100}%` }}></span></span>
+      <span class="bar-track" aria-hidden="true"><span class="bar-fill" style=${{ width: row.value > 0 ? `max(1px, ${(row.value / most) * 100}%)` : '0' }}></span></span>
     </li>`)}
   </ol>`;
 }

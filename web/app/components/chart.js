@@ -99,7 +99,10 @@ function plot(host, { xs, series, format, syncKey }, onCursor) {
 /** @param {number} min @param {number} max @returns {[number, number]} */
 function range(min, max) {
   if (min === 0 && max === 0) return [0, 1];
-  return [min < 0 ? min * 1.08 : 0, max > 0 ? max * 1.08 : 0];
+  // What is drawn upwards keeps some room beside a far greater part below, and the other way round.
+  const top = Math.max(max, -min * 0.15);
+  const bottom = min < 0 ? Math.min(min, -max * 0.08) : 0;
+  return [bottom * 1.08, top * 1.08];
 }
 
 /** @param {number[]} xs @param {Series[]} series @returns {any} */

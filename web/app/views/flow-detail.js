@@ -33,7 +33,7 @@ export function FlowDialog({ id, onClose }) {
     };
   }, []);
   useEffect(() => {
-    if (knownFlow(id)) return undefined; // The live record is whole and the newest.
+    if (knownFlow(id)) return undefined; // The live record is whole, and the newest.
     let wanted = true;
     get(`flows/${encodeURIComponent(id)}`).then(
       (flow) => wanted && setState({ flow, error: null }),
@@ -51,7 +51,7 @@ export function FlowDialog({ id, onClose }) {
         <h2 id="flow-heading">Why this verdict</h2>
         <button type="button" class="button icon-button" aria-label="Close" onClick=${() => dialog.current?.close()}><${Icon} name="close" /></button>
       </header>
-      ${flow ? html`<${Detail} flow=${flow} />` : state.error ? html`<${Notice} tone="bad" title="This flow cannot be shown">${state.error}<//>` : html`<${Notice} title="Asking the collector…" />`}
+      ${flow ? html`<${Detail} flow=${flow} />` : state.error ? html`<${Notice} tone="bad" title="This flow cannot be shown">${state.error}. A packet may be stored a little before its flow: try again in a few seconds.<//>` : html`<${Notice} title="Asking the collector…" />`}
     </div>
   </dialog>`;
 }
