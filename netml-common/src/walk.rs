@@ -49,12 +49,12 @@ pub trait HeaderBytes {
     fn ipv4_at(&self, offset: u32) -> Option<[u8; 4]>;
     /// An IPv6 address at `offset`, `None` past the end.
     fn ipv6_at(&self, offset: u32) -> Option<[u8; 16]>;
-    /// Gives `offset` back. The kernel programs do so in a way that makes the verifier forget how
+    /// Gives `number` back. The kernel programs do so in a way that makes the verifier forget how
     /// it came about: else it follows every chain of headers that leads to an offset by itself,
     /// and gives up.
     #[inline(always)]
-    fn forget(&self, offset: u32) -> u32 {
-        offset
+    fn forget(&self, number: u32) -> u32 {
+        number
     }
 }
 
@@ -341,30 +341,36 @@ fn ipv6<B: HeaderBytes + ?Sized>(
         given => u32::from(given),
     };
     for walked_extensions in 0..=IPV6_EXTENSIONS_MAX {
-        let extension_bytes = match next {
-            PROTO_HOP_BY_HOP | PROTO_ROUTING | PROTO_DESTINATION | PROTO_MOBILITY => {
-                8 + u32::from(bytes.u8_at(at + 1).ok_or(BAD_EXTENSION)?) * 8
-            }
-            PROTO_AH => 8 + u32::from(bytes.u8_at(at + 1).ok_or(BAD_EXTENSION)?) * 4,
-            PROTO_FRAGMENT => {
-                let fragment = bytes.u16_at(at + 2).ok_or(BAD_EXTENSION)?;
-                if fragment & 0xfff8 != 0 {
-                    marks |= Marks::FRAGMENT_LATER;
-                } else if fragment & 1 != 0 {
-                    marks |= Marks::FRAGMENT_FIRST;
-                }
-                8
-            }
+        at = bytes.forget(at);
+        left_bytes = bytes.forget(left_bytes);
+        let next_and_marks = bytes.forget(u32::from(next) << 8 | u32::from(marks));
+        next = (next_and_marks >> 8) as u8;
+        marks = (next_and_marks & 0xff) as u8;
+        let unit_bytes = match next {
+            PROTO_HOP_BY_HOP | PROTO_ROUTING | PROTO_DESTINATION | PROTO_MOBILITY => 8,
+            PROTO_AH => 4,
+            PROTO_FRAGMENT => 0,
             _ => break,
         };
         if walked_extensions == IPV6_EXTENSIONS_MAX {
             return Err(LossReason::Ipv6ExtensionDepth);
         }
-        let fragmented_later = marks & Marks::FRAGMENT_LATER != 0;
-        next = bytes.u8_at(at).ok_or(BAD_EXTENSION)?;
+        let next_and_length = bytes.u16_at(at).ok_or(BAD_EXTENSION)?;
+        let extension_bytes = 8 + u32::from(next_and_length & 0xff) * unit_bytes;
+        let mut is_fragment_later = false;
+        if next == PROTO_FRAGMENT {
+            let fragment = bytes.u16_at(at + 2).ok_or(BAD_EXTENSION)?;
+            if fragment & 0xfff8 != 0 {
+                marks |= Marks::FRAGMENT_LATER;
+                is_fragment_later = true;
+            } else if fragment & 1 != 0 {
+                marks |= Marks::FRAGMENT_FIRST;
+            }
+        }
+        next = (next_and_length >> 8) as u8;
         at += extension_bytes;
         left_bytes = left_bytes.saturating_sub(extension_bytes);
-        if fragmented_later {
+        if is_fragment_later {
             // What follows is the middle of a packet: any "extension" there is payload.
             break;
         }
@@ -387,7 +393,7 @@ fn transport<B: HeaderBytes + ?Sized>(bytes: &B, walked: &mut Walked) {
     if walked.marks & Marks::FRAGMENT_LATER != 0 {
         return;
     }
-    let at = walked.header_bytes;
+    let at = bytes.forget(walked.header_bytes);
     let header_bytes = match walked.ip_protocol {
         PROTO_TCP => tcp(bytes, at, walked),
         PROTO_UDP => ports(bytes, at, walked).map(|()| 8),

@@ -2,9 +2,9 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use netml_common::knobs::{InterfaceEntry, WAKE_WINDOW_BYTES};
-use netml_common::counters::UNKNOWN_SLOT;
+use netml_common::counters::{PROTOCOL_CLASSES, UNKNOWN_SLOT};
 use netml_common::{
-    Direction, InterfaceCounters, KERNEL_LOSS_REASONS, Link, LossReason, Marks, PacketRecord,
+    Direction, HeaderBytes as _, InterfaceCounters, KERNEL_LOSS_REASONS, Link, LossReason, Marks, PacketRecord,
     ProtocolClass, Walked, walk_into,
 };
 
@@ -65,7 +65,7 @@ pub fn account<L: Load>(frame: &Frame<L>, walked: *mut Walked) {
         Ok(()) => {
             let wire = wire(frame, walked.header_bytes);
             let class = ProtocolClass::of_ip_protocol(walked.ip_protocol);
-            count(counters, &wire, class);
+            count(frame, counters, &wire, class);
             if record(frame, walked, entry, &wire) {
                 counters.recorded += 1;
             } else {
@@ -73,8 +73,9 @@ pub fn account<L: Load>(frame: &Frame<L>, walked: *mut Walked) {
             }
         }
         Err(reason) => {
-            count(counters, &wire(frame, 0), reason.protocol_class());
-            lost(counters, reason);
+            let wire = wire(frame, 0);
+            count(frame, counters, &wire, reason.protocol_class());
+            lost(frame, counters, reason);
         }
     }
 }
@@ -88,28 +89,31 @@ fn unknown<L: Load>(frame: &Frame<L>) {
     {
         // SAFETY: as in `account`.
         let counters = unsafe { &mut *counters };
-        count(counters, &wire, ProtocolClass::Other);
+        count(frame, counters, &wire, ProtocolClass::Other);
         counters.lost[LossReason::UnknownInterface.index()] += 1;
     }
 }
 
 #[inline(always)]
-fn count(counters: &mut InterfaceCounters, wire: &Wire, class: ProtocolClass) {
+fn count<L: Load>(
+    frame: &Frame<L>,
+    counters: &mut InterfaceCounters,
+    wire: &Wire,
+    class: ProtocolClass,
+) {
     counters.frames += 1;
     counters.packets += u64::from(wire.segments);
     counters.bytes += u64::from(wire.bytes);
-    let class = class.index();
-    if let Some(packets) = counters.protocol_packets.get_mut(class) {
-        *packets += u64::from(wire.segments);
-    }
-    if let Some(bytes) = counters.protocol_bytes.get_mut(class) {
-        *bytes += u64::from(wire.bytes);
+    let class = frame.packet.forget(class.index() as u32) as usize;
+    if class < PROTOCOL_CLASSES {
+        counters.protocol_packets[class] += u64::from(wire.segments);
+        counters.protocol_bytes[class] += u64::from(wire.bytes);
     }
 }
 
 #[inline(always)]
-fn lost(counters: &mut InterfaceCounters, reason: LossReason) {
-    let index = reason.index();
+fn lost<L: Load>(frame: &Frame<L>, counters: &mut InterfaceCounters, reason: LossReason) {
+    let index = frame.packet.forget(reason.index() as u32) as usize;
     if index < KERNEL_LOSS_REASONS {
         counters.lost[index] += 1;
     }
@@ -149,7 +153,11 @@ fn wire<L: Load>(frame: &Frame<L>, header_bytes: u32) -> Wire {
     if skb.vlan_present {
         bytes += segments * VLAN_TAG_BYTES;
     }
-    Wire { segments, bytes }
+    // Forgotten ways: the verifier would follow each of them through all that comes behind.
+    Wire {
+        segments: frame.packet.forget(segments),
+        bytes: frame.packet.forget(bytes),
+    }
 }
 
 /// Submits the record of one packet; false where the ring is full.

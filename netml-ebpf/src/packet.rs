@@ -162,9 +162,6 @@ impl<L: Load> Packet<L> {
             // machine can do them; `T` is an integer, any bytes are valid.
             return Some(unsafe { *(at as *const T) });
         }
-        if offset + size_of::<T>() as u32 > self.frame_bytes {
-            return None;
-        }
         // SAFETY: the context is the program's own.
         let value = unsafe { L::load(self.context, offset, size_of::<T>() as u32) };
         if value < 0 { None } else { Some(T::of(value)) }
