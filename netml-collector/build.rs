@@ -2,7 +2,7 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=src/store/sqlite/migrations");
-    for path in ["../web/index.html", "../web/src", "../web/vendor"] {
-        println!("cargo:rerun-if-changed={path}");
+    for path in ["index.html", "favicon.svg", "app", "styles", "vendor"] {
+        println!("cargo:rerun-if-changed=../web/{path}");
     }
 }

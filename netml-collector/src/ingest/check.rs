@@ -346,3 +346,86 @@ fn finite(value: f64) -> Option<f64> {
 fn share(value: f64) -> Option<f64> {
     (0.0..=1.0).contains(&value).then_some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn wire(records: Vec<v1::Record>) -> v1::Batch {
+        let count = u32::try_from(records.len()).unwrap();
+        let payload = v1::Payload { records }.encode_to_vec();
+        v1::Batch {
+            stream_id: 1,
+            first_seq: 1,
+            count,
+            crc32: crc32fast::hash(&payload),
+            payload,
+        }
+    }
+
+    fn name() -> SensorName {
+        SensorName::parse("a").unwrap()
+    }
+
+    #[test]
+    fn a_record_of_a_kind_not_known_here_is_refused_alone() {
+        let health = v1::record::Record::Health(v1::Health::default());
+        let records = vec![
+            v1::Record { record: None },
+            v1::Record {
+                record: Some(health),
+            },
+        ];
+        let batch = batch(&name(), &wire(records)).unwrap();
+        assert_eq!(batch.records[0], None);
+        assert!(matches!(batch.records[1], Some(Record::Health(_))));
+        assert_eq!(batch.last_seq(), 2);
+    }
+
+    #[test]
+    fn one_host_has_one_form_of_address() {
+        let v4 = IpAddr::from([1, 2, 3, 4]);
+        assert_eq!(address(&[1, 2, 3, 4]), Some(v4));
+        let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 1, 2, 3, 4];
+        assert_eq!(address(&mapped), Some(v4));
+        assert_eq!(address(&[0; 5]), None);
+        assert_eq!(address(&[]), None);
+    }
+
+    #[test]
+    fn an_unstated_verdict_is_none_and_never_normal() {
+        assert_eq!(verdict(0), Some(Verdict::NoVerdict));
+        assert_eq!(verdict(5), None);
+        assert_eq!(verdict(-1), None);
+    }
+
+    #[test]
+    fn a_batch_above_the_size_limit_is_refused_before_it_is_read() {
+        let mut big = wire(vec![]);
+        big.payload = vec![0; BATCH_BYTES_MAX + 1];
+        let refusal = batch(&name(), &big).unwrap_err();
+        assert_eq!(refusal, Refusal::BatchBytes(BATCH_BYTES_MAX + 1));
+    }
+
+    proptest! {
+        #[test]
+        fn any_payload_is_taken_or_refused_without_a_panic(
+            payload in prop::collection::vec(any::<u8>(), 0..400),
+            first_seq: u64,
+            count in 0u32..5,
+        ) {
+            let wire = v1::Batch {
+                stream_id: 1,
+                first_seq,
+                count,
+                crc32: crc32fast::hash(&payload),
+                payload,
+            };
+            if let Ok(batch) = batch(&name(), &wire) {
+                prop_assert_eq!(batch.records.len(), usize::try_from(count).unwrap());
+                prop_assert!(batch.last_seq() >= batch.first_seq);
+            }
+        }
+    }
+}

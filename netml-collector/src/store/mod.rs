@@ -1,6 +1,7 @@
 //! What was received, durably, and the questions that can be asked of it.
 //!
-//! [`Store`] is the seam: [`sqlite`] is the embedded default. A store deduplicates by itself, because
+//! [`Store`] is the seam: [`sqlite`] is the embedded default, [`memory`] the model that tests
+//! hold it against in one conformance suite. A store deduplicates by itself, because
 //! watermarks must commit together with the rows they stand for.
 
 use std::net::IpAddr;
@@ -13,7 +14,10 @@ use crate::record::{
     CounterTotals, Direction, Event, Flow, Health, Hello, Packet, SensorBatch, SensorName, Verdict,
 };
 
+#[cfg(test)]
+mod conformance;
 pub mod ledger;
+pub mod memory;
 pub mod sqlite;
 pub mod talkers;
 
@@ -458,8 +462,7 @@ pub struct Appended {
     pub flows: Vec<FlowRow>,
     /// New events.
     pub events: Vec<EventRow>,
-    /// Seconds that changed, as they stand; a later point replaces an earlier one of the same
-    /// second, sensor and interface.
+    /// What was added to seconds; points of one second, sensor and interface add up.
     pub traffic: Vec<TrafficPoint>,
     /// New health.
     pub health: Vec<(SensorName, Health)>,

@@ -16,12 +16,10 @@ use super::params::Params;
 #[folder = "../web"]
 #[include = "index.html"]
 #[include = "favicon.svg"]
-#[include = "src/**"]
-#[include = "vendor/**"]
-#[exclude = "**/node_modules/**"]
-#[exclude = "**/*.test.js"]
-#[exclude = "**/*.d.ts"]
-#[exclude = "**/package*.json"]
+#[include = "app/**/*.js"]
+#[include = "styles/*.css"]
+#[include = "vendor/*.js"]
+#[include = "vendor/*.css"]
 #[allow_missing = true]
 struct Files;
 

@@ -18,7 +18,8 @@ pub const COOKIE: &str = "netml_session";
 /// The page loads nothing but its own files, and nothing may frame it.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self'; font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; \
-     form-action 'none'; frame-ancestors 'none'";
+     form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+     trusted-types 'none'";
 
 /// The secret that allows changes.
 #[derive(Clone)]

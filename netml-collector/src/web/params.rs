@@ -342,7 +342,8 @@ mod tests {
         #[test]
         fn any_query_is_answered_without_a_panic(query in ".{0,200}") {
             if let Ok(mut params) = Params::parse(Some(&query)) {
-                let _ = params.packet_filter().is_ok() && params.page().is_ok();
+                drop(params.packet_filter());
+                drop(params.page());
             }
         }
     }

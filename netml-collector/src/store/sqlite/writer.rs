@@ -133,7 +133,7 @@ impl Writer {
                 .execute(&mut *connection)
                 .await?;
         }
-        appended.traffic = store_traffic(connection, &plan).await?;
+        store_traffic(connection, &plan).await?;
         store_state(connection, &plan, received_unix_ms).await?;
         store_talkers(connection, &mut self.minutes, &plan).await?;
         store_health(connection, &mut self.health_minute, &plan).await?;
@@ -146,6 +146,7 @@ impl Writer {
             .collect();
         self.ledger.apply(&plan, |key| rows.get(&key).copied());
         appended.outcomes = plan.outcomes;
+        appended.traffic = plan.traffic.into_values().collect();
         appended.health = plan.health.into_iter().collect();
         Ok(appended)
     }
@@ -357,11 +358,8 @@ pub(super) fn counter(row: &SqliteRow) -> Result<(CounterKey, CounterBase), Stor
     ))
 }
 
-/// Adds to the seconds, minutes and hours. Gives the seconds as they stand then.
-async fn store_traffic(
-    connection: &mut SqliteConnection,
-    plan: &Plan,
-) -> Result<Vec<TrafficPoint>, StoreError> {
+/// Adds to the seconds, minutes and hours.
+async fn store_traffic(connection: &mut SqliteConnection, plan: &Plan) -> Result<(), StoreError> {
     // Sums stop at 2^53 - 1 instead of overflowing into a value the column refuses.
     macro_rules! add_to {
         ($table:literal) => {
@@ -373,19 +371,17 @@ async fn store_traffic(
                  tx_bytes = min(tx_bytes + excluded.tx_bytes, 9007199254740991), \
                  rx_packets = min(rx_packets + excluded.rx_packets, 9007199254740991), \
                  tx_packets = min(tx_packets + excluded.tx_packets, 9007199254740991), \
-                 lost_packets = min(lost_packets + excluded.lost_packets, 9007199254740991) \
-                 RETURNING *"
+                 lost_packets = min(lost_packets + excluded.lost_packets, 9007199254740991)"
             )
         };
     }
-    let mut seconds = Vec::with_capacity(plan.traffic.len());
     for point in plan.traffic.values() {
         for (sql, width_s) in [
             (add_to!("traffic_1h"), 3_600),
             (add_to!("traffic_1m"), 60),
             (add_to!("traffic_1s"), 1),
         ] {
-            let row = sqlx::query(sql)
+            sqlx::query(sql)
                 .bind(point.unix_s.div_euclid(width_s) * width_s)
                 .bind(point.sensor.clone())
                 .bind(point.interface.clone())
@@ -394,14 +390,11 @@ async fn store_traffic(
                 .bind(point.rx_packets.cast_signed())
                 .bind(point.tx_packets.cast_signed())
                 .bind(point.lost_packets.cast_signed())
-                .fetch_one(&mut *connection)
+                .execute(&mut *connection)
                 .await?;
-            if width_s == 1 {
-                seconds.push(traffic_point(&row)?);
-            }
         }
     }
-    Ok(seconds)
+    Ok(())
 }
 
 /// A row of a traffic table, all columns.

@@ -1,0 +1,12 @@
+//! The collector as a process: a made-up sensor streams, the API is asked, the process is killed.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests; the exemption of clippy.toml does not reach their helpers"
+)]
+
+mod api;
+mod durability;
+mod harness;
+mod refusals;
