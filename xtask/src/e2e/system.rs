@@ -93,7 +93,7 @@ impl System {
             _scratch: scratch,
         };
         system.eventually(READY_PATIENCE, |system| {
-            let sensors = system.api.items("/api/sensors?limit=10")?;
+            let sensors = system.api.items("/api/sensors")?;
             let attached = sensors
                 .iter()
                 .any(|sensor| sensor["connected"] == true && sensor["interfaces"][0].is_object());
@@ -109,7 +109,7 @@ impl System {
     /// # Errors
     /// The API fails or lists none.
     pub(crate) fn sensor(&self) -> anyhow::Result<Value> {
-        let sensors = self.api.items("/api/sensors?limit=10")?;
+        let sensors = self.api.items("/api/sensors")?;
         sensors.into_iter().next().context("no sensor is listed")
     }
 
