@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use crate::sys;
 
 /// Time a program has to end after SIGTERM; then it is killed.
-const END_PATIENCE: Duration = Duration::from_secs(8);
+const END_PATIENCE: Duration = Duration::from_secs(15);
 /// Between two looks at a program that should end.
 const POLL: Duration = Duration::from_millis(20);
 /// Last lines of its logs kept for an error message.

@@ -153,7 +153,10 @@ fn steps(no_setup: bool) -> Vec<Step> {
         add("set-up", |_| set_up());
     }
     add("format", |_| {
-        done(cargo().args(["fmt", "--all", "--check", "--", "--color", "never"]), "format")?;
+        done(
+            cargo().args(["fmt", "--all", "--check", "--", "--color", "never"]),
+            "format",
+        )?;
         let kernel = workspace().join("netml-ebpf/Cargo.toml");
         let mut command = cargo();
         command

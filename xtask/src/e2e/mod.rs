@@ -54,9 +54,14 @@ fn passed(said: String) -> Outcome {
 /// All checks.
 pub(crate) const CHECKS: &[Check] = &[
     Check {
-        name: "e2e: packets and bytes equal the peer's counters",
+        name: "e2e: packets and bytes equal the peer's counters, TC",
         needs_root: true,
-        run: |_| books::exact_without_offloads().map(passed),
+        run: |_| books::exact_with_tc().map(passed),
+    },
+    Check {
+        name: "e2e: packets and bytes equal the peer's counters, native XDP",
+        needs_root: true,
+        run: |_| books::exact_with_native_xdp().map(passed),
     },
     Check {
         name: "e2e: with offloads, segments reconcile with the peer's",

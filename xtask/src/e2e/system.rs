@@ -69,6 +69,14 @@ impl System {
     /// # Errors
     /// A part does not start in time; the message holds its last lines.
     pub(crate) fn start(offloads: Offloads) -> anyhow::Result<Self> {
+        Self::start_with(offloads, &[])
+    }
+
+    /// The same, with further arguments of the sensor.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub(crate) fn start_with(offloads: Offloads, arguments: &[&str]) -> anyhow::Result<Self> {
         let scratch = Scratch::new()?;
         let lab = Lab::create(offloads)?;
         let services = Services::start(&lab)?;
@@ -78,9 +86,17 @@ impl System {
         command
             .args(["netns", "exec", &lab.name(Space::Server)])
             .arg(program("netml-agent"))
-            .args(["run", "--interface", "eth0", "--source", "lab"])
+            .args([
+                "run",
+                "--interface",
+                "eth0",
+                "--source",
+                "lab",
+                "--no-model",
+            ])
             .args(["--sensor", "lab", "--collector"])
             .arg(format!("http://{}", relay.inside));
+        command.args(arguments);
         let agent = Program::start("sensor", command, EndBy::Signal, Logs::Kept)?;
         let mut system = Self {
             agent,

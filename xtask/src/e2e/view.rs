@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
+use super::books::Baseline;
 use super::system::System;
 use crate::lab::report::{Exact, FlowSent, Label};
 use crate::lab::{self, Offloads, Space, space};
@@ -54,6 +55,7 @@ pub(super) fn packet_shown_within_two_seconds() -> anyhow::Result<String> {
 /// Flows, totals and top destinations are those of the lab's reports.
 pub(super) fn tables_agree_with_the_lab() -> anyhow::Result<String> {
     let mut system = System::start(Offloads::Off)?;
+    let baseline = Baseline::take(&mut system)?;
     let started_unix_ms = lab::report::unix_ms();
     let chosen = lab::choose("dns,ping,outbound,web")?;
     let reports = lab::play(&system.lab, &chosen, Duration::from_secs(10), 11)?;
@@ -65,20 +67,14 @@ pub(super) fn tables_agree_with_the_lab() -> anyhow::Result<String> {
             report.scenario
         );
     }
-    let peer = system.quiet()?;
+    system.quiet()?;
     let sent: Vec<&FlowSent> = reports.iter().flat_map(|report| &report.flows).collect();
     let flows = system.eventually(PATIENCE, |system| {
         let flows = system.api.items("/api/flows?limit=1000")?;
         let wrong = sent.iter().find_map(|sent| disagreement(sent, &flows));
         Ok(wrong.map_or(Ok(flows), Err))
     })?;
-    system.eventually(PATIENCE, |system| {
-        let totals = system.api.json("/api/totals")?;
-        let same = totals["rx_packets"] == peer.tx_packets && totals["tx_bytes"] == peer.rx_bytes;
-        Ok(same
-            .then_some(())
-            .ok_or(format!("the peer has {peer:?}, the totals are {totals}")))
-    })?;
+    system.eventually(PATIENCE, |system| baseline.agreement(system))?;
     let top = system.eventually(PATIENCE, |system| {
         let path = format!(
             "/api/talkers?by=destination&order=packets&limit=100&from_unix_ms={started_unix_ms}"
