@@ -6,9 +6,9 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-#[cfg(feature = "train")]
-use netml_agent::commands::dataset;
 use netml_agent::commands::{Misuse, diagnose, replay, run};
+#[cfg(feature = "train")]
+use netml_agent::commands::{dataset, train};
 use tracing_subscriber::EnvFilter;
 
 /// Watches packets, judges flows, tells a collector
@@ -32,6 +32,9 @@ enum Command {
     /// Turn captures and labels into a feature table for training
     #[cfg(feature = "train")]
     Dataset(dataset::Args),
+    /// Train a model on a feature table
+    #[cfg(feature = "train")]
+    Train(train::Args),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +47,8 @@ fn main() -> ExitCode {
         Command::Probe(args) => diagnose::probe(&args),
         #[cfg(feature = "train")]
         Command::Dataset(args) => dataset::run(&args),
+        #[cfg(feature = "train")]
+        Command::Train(args) => train::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

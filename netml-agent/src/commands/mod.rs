@@ -15,6 +15,8 @@ pub mod identity;
 pub mod output;
 pub mod replay;
 pub mod run;
+#[cfg(feature = "train")]
+pub mod train;
 
 /// The user asked for something that cannot be: exit code 2 instead of 1.
 #[derive(Debug)]

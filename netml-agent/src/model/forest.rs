@@ -234,6 +234,21 @@ impl Forest {
         &self.trees
     }
 
+    /// Score and most probable attack class of each row, whatever the score: what the trainer
+    /// sets thresholds by.
+    #[must_use]
+    pub fn judge_all(&self, rows: &[[f32; FEATURES]]) -> Vec<(f32, u8)> {
+        let mut leaves = Leaves::default();
+        let mut judged = Vec::with_capacity(rows.len());
+        for rows in rows.chunks(LANES) {
+            let sums = self.walk(rows, &mut leaves);
+            for (lane, sum) in sums.into_iter().enumerate().take(rows.len()) {
+                judged.push((self.score_of(sum), self.attack_class(lane, &leaves)));
+            }
+        }
+        judged
+    }
+
     /// Sums of attack shares over the trees of up to [`LANES`] rows; the leaves reached go to
     /// `leaves`.
     pub(super) fn walk(&self, rows: &[[f32; FEATURES]], leaves: &mut Leaves) -> [u32; LANES] {

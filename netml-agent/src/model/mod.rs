@@ -16,6 +16,7 @@ use crate::flow::{FEATURES, schema};
 use crate::verdict::Verdict;
 
 pub use forest::{Forest, Node, SHARE_ONE, Tree};
+pub(crate) use format::hex;
 pub use format::{FORMAT_VERSION, MODEL_BYTES_MAX, ModelError, encode};
 
 /// Rows that are walked through a tree together: their memory waits overlap.

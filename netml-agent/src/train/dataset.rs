@@ -14,7 +14,7 @@ use crate::engine::{EvaluationRow, FlowReport, JudgedPacket, Sink};
 use crate::flow::FEATURES;
 
 /// Rows kept of one group and kind where nothing else is asked for.
-pub const CAP_DEFAULT: usize = 3_000;
+pub const CAP_DEFAULT: usize = 10_000;
 
 /// What was done to the rows on their way into the table.
 #[derive(Clone, Debug, Default, serde::Serialize)]

@@ -18,3 +18,6 @@ pub mod labels;
 pub mod metrics;
 pub mod random;
 pub mod table;
+pub mod threshold;
+pub mod trainer;
+pub mod validate;

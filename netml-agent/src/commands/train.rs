@@ -1,0 +1,122 @@
+//! `train`: a feature table to a model file.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+
+use crate::commands::Misuse;
+use crate::model::Model;
+use crate::train::table::{self, Table};
+use crate::train::trainer::{self, TrainSettings};
+
+/// A feature table to a model file.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The table that `dataset` wrote.
+    #[arg(value_name = "TABLE")]
+    pub table: PathBuf,
+    /// The model file to write.
+    #[arg(long, short, value_name = "FILE", default_value = "netml.model")]
+    pub output: PathBuf,
+    /// How it is trained.
+    #[command(flatten)]
+    pub settings: SettingArgs,
+}
+
+/// What `train` and `cross-validate` have in common.
+#[derive(Debug, clap::Args)]
+pub struct SettingArgs {
+    /// Seed of everything random.
+    #[arg(long, default_value_t = TrainSettings::default().forest.seed)]
+    pub seed: u64,
+    /// Trees of the forest, 1 to 512.
+    #[arg(long, default_value_t = TrainSettings::default().forest.trees)]
+    pub trees: usize,
+    /// Trees of each forest that judges groups left out, 1 to 512.
+    #[arg(long, default_value_t = TrainSettings::default().validation_trees)]
+    pub validation_trees: usize,
+    /// Folds of whole groups for the thresholds; 0 leaves out one group at a time.
+    #[arg(long, default_value_t = TrainSettings::default().folds)]
+    pub folds: usize,
+    /// Most benign flows called SUSPICIOUS, in percent, as the mean over groups left out.
+    #[arg(long, value_name = "PERCENT", default_value_t = TrainSettings::default().budget.false_positive_rate * 100.0)]
+    pub false_positives: f64,
+    /// Most false alarms per day of an active host.
+    #[arg(long, value_name = "ALARMS", default_value_t = TrainSettings::default().budget.alarms_per_host_day)]
+    pub alarms_per_host_day: f64,
+}
+
+impl SettingArgs {
+    /// Checked settings.
+    ///
+    /// # Errors
+    /// [`Misuse`] naming the option and its range.
+    pub fn settings(&self) -> anyhow::Result<TrainSettings> {
+        for (name, trees) in [
+            ("--trees", self.trees),
+            ("--validation-trees", self.validation_trees),
+        ] {
+            if !(1..=512).contains(&trees) {
+                bail!(Misuse(format!("{name} {trees} is not from 1 to 512")));
+            }
+        }
+        if !(0.0..=50.0).contains(&self.false_positives) {
+            let got = self.false_positives;
+            bail!(Misuse(format!(
+                "--false-positives {got} is not from 0 to 50"
+            )));
+        }
+        if !self.alarms_per_host_day.is_finite() || self.alarms_per_host_day < 0.0 {
+            let got = self.alarms_per_host_day;
+            bail!(Misuse(format!("--alarms-per-host-day {got} is below 0")));
+        }
+        let mut settings = TrainSettings {
+            validation_trees: self.validation_trees,
+            folds: self.folds,
+            ..TrainSettings::default()
+        };
+        settings.forest.seed = self.seed;
+        settings.forest.trees = self.trees;
+        settings.budget.false_positive_rate = self.false_positives / 100.0;
+        settings.budget.alarms_per_host_day = self.alarms_per_host_day;
+        Ok(settings)
+    }
+}
+
+/// Trains, writes the model and tells its thresholds.
+///
+/// # Errors
+/// What was wrong, with file, line and column.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let settings = args.settings.settings()?;
+    let table = Table::read(&args.table)?;
+    let trained = trainer::train(&table, &settings)
+        .with_context(|| format!("cannot train on {}", args.table.display()))?;
+    // What is written is what loads.
+    let model = Model::from_bytes(&trained.bytes)?;
+    table::replace(&args.output, &trained.bytes)
+        .with_context(|| format!("cannot write the model {}", args.output.display()))?;
+    let cut = &trained.thresholds;
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "model {}: {} trees, {} bytes, classes {}",
+        model.id(),
+        settings.forest.trees,
+        trained.bytes.len(),
+        model.classes().join(", ")
+    )?;
+    writeln!(
+        out,
+        "SUSPICIOUS from {:.3}, UNSURE from {:.3}; on groups left out of training: {:.2} % of benign flows \
+         (mean over groups), {:.1} false alarms per host-day (over {:.1} host-days)",
+        cut.suspicious,
+        cut.unsure,
+        cut.false_positive_rate * 100.0,
+        cut.alarms_per_host_day,
+        cut.host_days
+    )?;
+    writeln!(out, "wrote {}", args.output.display())?;
+    Ok(())
+}

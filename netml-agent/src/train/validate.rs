@@ -1,0 +1,196 @@
+//! Out-of-fold scores: every group judged by a forest that never saw it.
+
+use std::ops::Range;
+
+use super::captures::parallel;
+use super::classes::NORMAL;
+use super::forest::{self, FitError, Settings, Training};
+use super::random::Random;
+use super::table::Table;
+use crate::flow::FEATURES;
+use crate::model::Forest;
+
+/// Groups to a fold. Never a part of a group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folds {
+    /// Fold of each group of the table.
+    pub of_group: Vec<usize>,
+    /// Number of folds, at least 2.
+    pub count: usize,
+}
+
+impl Folds {
+    /// Spreads the groups over `count` folds so that each has its part of the attack and of the
+    /// benign rows as far as whole groups allow; 0 makes one fold of each group.
+    ///
+    /// # Errors
+    /// The reason in one line where there are too few groups.
+    pub fn new(table: &Table, count: usize, seed: u64) -> Result<Self, String> {
+        let groups = table.groups.all().len();
+        let count = if count == 0 {
+            groups
+        } else {
+            count.min(groups)
+        };
+        if count < 2 {
+            return Err(format!(
+                "validation leaves whole groups out and needs 2 or more; the table has {groups}"
+            ));
+        }
+        if count == groups {
+            return Ok(Self {
+                of_group: (0..groups).collect(),
+                count,
+            });
+        }
+        let mut sizes = vec![[0.0_f64; 2]; groups];
+        for row in &table.rows {
+            sizes[row.group as usize][usize::from(row.attack)] += 1.0;
+        }
+        // The square root, since a second thousand of rows of one group tells little more.
+        let sizes: Vec<[f64; 2]> = sizes.into_iter().map(|size| size.map(f64::sqrt)).collect();
+        let mut order: Vec<usize> = (0..groups).collect();
+        Random::new(seed, u64::MAX).shuffle(&mut order);
+        order.sort_by(|&a, &b| {
+            let size = |group: usize| sizes[group][0] + sizes[group][1];
+            size(b).total_cmp(&size(a))
+        });
+        let mut loads = vec![[0.0_f64; 2]; count];
+        let mut of_group = vec![0; groups];
+        for group in order {
+            let load = |fold: &usize| {
+                (0..2)
+                    .map(|class| loads[*fold][class] * sizes[group][class])
+                    .sum::<f64>()
+                    + (loads[*fold][0] + loads[*fold][1]) * 1e-3
+            };
+            let fold = (0..count)
+                .min_by(|a, b| load(a).total_cmp(&load(b)))
+                .unwrap_or(0);
+            of_group[group] = fold;
+            for class in 0..2 {
+                loads[fold][class] += sizes[group][class];
+            }
+        }
+        Ok(Self { of_group, count })
+    }
+}
+
+/// What a forest says of one row.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RowScore {
+    /// Share of attack.
+    pub score: f32,
+    /// Most probable attack class, by the class names of all rows.
+    pub class: u8,
+}
+
+/// Scores of all rows, each by a forest grown without its fold.
+///
+/// # Errors
+/// [`FitError`] where the rows outside a fold are of one class.
+pub fn out_of_fold(
+    table: &Table,
+    folds: &Folds,
+    settings: &Settings,
+) -> Result<Vec<RowScore>, FitError> {
+    let all = Training::new(table, |_| true)?;
+    let mut scores = vec![RowScore::default(); table.rows.len()];
+    for fold in 0..folds.count {
+        let fold_of = |row: usize| folds.of_group[table.rows[row].group as usize];
+        let training = Training::new(table, |row| fold_of(row) != fold)?;
+        let settings = Settings {
+            seed: settings.seed.wrapping_add(1 + fold as u64),
+            ..settings.clone()
+        };
+        let grown = forest::fit(&training, &settings)?;
+        let held_out: Vec<usize> = (0..table.rows.len())
+            .filter(|&row| fold_of(row) == fold)
+            .collect();
+        let judged = judge(&grown, table, &held_out);
+        let to_all: Vec<u8> = training
+            .classes
+            .iter()
+            .map(|name| all.classes.iter().position(|of_all| of_all == name))
+            .map(|class| class.unwrap_or(0) as u8)
+            .collect();
+        for (row, (score, class)) in held_out.into_iter().zip(judged) {
+            let class = to_all[usize::from(class)];
+            scores[row] = RowScore { score, class };
+        }
+    }
+    Ok(scores)
+}
+
+/// Rows judged at once by one thread.
+const CHUNK_ROWS: usize = 4_096;
+
+/// Scores and classes of some rows, in their order.
+fn judge(forest: &Forest, table: &Table, rows: &[usize]) -> Vec<(f32, u8)> {
+    let chunks: Vec<&[usize]> = rows.chunks(CHUNK_ROWS).collect();
+    let judged = parallel(chunks.len(), |chunk| {
+        let features: Vec<[f32; FEATURES]> = chunks[chunk]
+            .iter()
+            .map(|&row| table.rows[row].features)
+            .collect();
+        forest.judge_all(&features)
+    });
+    judged.concat()
+}
+
+/// A flow by its highest score, as the engine takes it.
+#[derive(Clone, Debug)]
+pub struct FlowScore {
+    /// Its rows.
+    pub rows: Range<usize>,
+    /// Highest score of its rows.
+    pub score: f32,
+    /// Class at that score.
+    pub class: u8,
+    /// Flows it stands for.
+    pub weight: f64,
+}
+
+/// Flows of the table by their highest score.
+#[must_use]
+pub fn flow_scores(table: &Table, scores: &[RowScore]) -> Vec<FlowScore> {
+    let of_flow = |rows: Range<usize>| {
+        let mut best = scores[rows.start];
+        for score in &scores[rows.clone()] {
+            if score.score > best.score {
+                best = *score;
+            }
+        }
+        FlowScore {
+            score: best.score,
+            class: best.class,
+            weight: f64::from(table.rows[rows.start].stands_for),
+            rows,
+        }
+    };
+    table.flows().into_iter().map(of_flow).collect()
+}
+
+/// Shuffles labels over whole groups' flows: what is left to learn then is nothing, so that a
+/// grouped validation of the result must find none.
+pub fn shuffle_labels(table: &mut Table, seed: u64) {
+    let flows = table.flows();
+    let mut labels: Vec<(bool, u32)> = flows
+        .iter()
+        .map(|flow| (table.rows[flow.start].attack, table.rows[flow.start].kind))
+        .collect();
+    Random::new(seed, 0).shuffle(&mut labels);
+    for (flow, (attack, kind)) in flows.into_iter().zip(labels) {
+        for row in &mut table.rows[flow] {
+            (row.attack, row.kind) = (attack, kind);
+        }
+    }
+}
+
+/// Name of a class for reports.
+#[must_use]
+pub fn class_name(classes: &[String], class: u8) -> &str {
+    classes
+        .get(usize::from(class))
+        .map_or(NORMAL, String::as_str)
+}
