@@ -129,6 +129,18 @@ test('a filter that nothing matches says so', MOCK_ONLY, async () => {
   });
 });
 
+test('a talker leads to its flows', MOCK_ONLY, async () => {
+  await withPage({ hash: 'talkers?by=port' }, async (page) => {
+    await page.getByRole('link', { name: '443/tcp' }).click();
+    await page.waitForURL(/#\/flows\?port=443&protocol=tcp$/);
+    await page.locator('tbody tr').first().waitFor();
+    assert.match((await page.locator('tbody tr').first().textContent()) ?? '', /:443/);
+    await goTo(page, 'talkers');
+    await page.getByRole('link', { name: '1.1.1.1' }).click();
+    await page.waitForURL(/#\/flows\?address=1\.1\.1\.1$/);
+  });
+});
+
 test('older rows come on demand', MOCK_ONLY, async () => {
   await withPage({ hash: 'packets' }, async (page) => {
     await page.locator('tbody tr').first().waitFor();

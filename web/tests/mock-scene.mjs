@@ -324,7 +324,7 @@ export class Scene {
     /** @type {Map<string, any>} */
     const sums = new Map();
     for (const flow of this.flowList) {
-      const key = String(flow[field]);
+      const key = by === 'port' ? `${flow.dst_port}/${flow.protocol}` : String(flow[field]);
       const row = sums.get(key) ?? { key, bytes: 0, packets: 0, flows: 0 };
       row.bytes += flow.fwd_bytes + flow.rev_bytes;
       row.packets += flow.fwd_packets + flow.rev_packets;

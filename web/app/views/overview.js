@@ -142,7 +142,7 @@ function TrafficPanel() {
       format=${packetRate}
       series=${[
         { label: 'Packets', color: '--series-packets', values: pps },
-        { label: 'Lost', color: '--series-lost', values: columns.lost_packets, dashed: true },
+        { label: 'Not recorded', color: '--series-lost', values: columns.lost_packets, dashed: true },
       ]}
     />
   <//>`;

@@ -32,7 +32,7 @@ function Sensor({ sensor, index }) {
   return html`<${Panel}
     id=${`sensor-${index}`}
     title=${html`<bdi>${sensor.sensor}</bdi>`}
-    note=${html`<span class=${`state state-${sensor.connected ? 'on' : 'off'}`}>${sensor.connected ? 'connected' : `away for ${duration(now - sensor.last_seen_unix_ms)}`}</span>
+    note=${html`<span class=${`state state-${sensor.connected ? 'on' : 'off'}`}>${sensor.connected ? 'connected' : `away for ${duration(Math.max(0, now - sensor.last_seen_unix_ms))}`}</span>
       <span class="tag">${(SOURCES[sensor.source] ?? SOURCES.none).label}</span>`}
   >
     <div class="sensor-grid">

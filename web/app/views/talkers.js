@@ -24,7 +24,10 @@ const INTERVAL_MS = 5000;
 function label(by, key) {
   if (key === 'other') return html`<span class="quiet">all others</span>`;
   if (by === 'destination' || by === 'source') return html`<${Address} ip=${key} />`;
-  if (by === 'port') return html`<a href=${link('flows', { port: key })} class="mono">${key}</a>`;
+  if (by === 'port') {
+    const [port, protocol] = key.split('/'); // such as 443/tcp
+    return html`<a href=${link('flows', { port, protocol })} class="mono">${key}</a>`;
+  }
   if (by === 'protocol') return html`<a href=${link('flows', { protocol: key })}>${protocolOf(key)}</a>`;
   return html`<bdi>${key}</bdi>`;
 }
