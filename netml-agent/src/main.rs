@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use netml_agent::commands::{Misuse, diagnose, replay, run};
+use netml_agent::commands::{Misuse, capture, diagnose, replay, run};
 #[cfg(feature = "train")]
 use netml_agent::commands::{dataset, train};
 use tracing_subscriber::EnvFilter;
@@ -25,6 +25,8 @@ enum Command {
     Run(run::Args),
     /// Replay capture files through the sensor's own code, without root
     Replay(replay::Args),
+    /// Record an interface: packets without payload, labelled feature rows, or both
+    Capture(capture::Args),
     /// Trace the path to a host
     Traceroute(diagnose::TracerouteArgs),
     /// Measure latency, jitter and loss to a host
@@ -38,11 +40,20 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            eprintln!("{}; see --help", one_line(&error.to_string()));
+            return ExitCode::from(2);
+        }
+        // Help or version, asked for.
+        Err(asked) => asked.exit(),
+    };
     start_log();
     let done = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Capture(args) => capture::run(&args),
         Command::Traceroute(args) => diagnose::traceroute(&args),
         Command::Probe(args) => diagnose::probe(&args),
         #[cfg(feature = "train")]
@@ -59,6 +70,17 @@ fn main() -> ExitCode {
             ExitCode::from(if error.is::<Misuse>() { 2 } else { 1 })
         }
     }
+}
+
+/// What is wrong with the arguments, without the usage below it.
+fn one_line(error: &str) -> String {
+    let lines: Vec<_> = error
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines.join(" ")
 }
 
 /// Logs go to standard error; `RUST_LOG` chooses, INFO of this program otherwise.

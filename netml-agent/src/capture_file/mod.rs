@@ -26,6 +26,7 @@ pub mod link;
 mod pcap;
 pub mod pcapng;
 pub mod source;
+pub mod write;
 
 use link::LinkType;
 use source::{Input, InputError};

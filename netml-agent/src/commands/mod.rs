@@ -7,6 +7,7 @@ use anyhow::Context as _;
 
 use crate::model::{self, Model};
 
+pub mod capture;
 #[cfg(feature = "train")]
 pub mod dataset;
 pub mod diagnose;

@@ -11,6 +11,7 @@ use std::mem::MaybeUninit;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub mod error_queue;
+pub mod packet_socket;
 
 /// The kernel's monotonic clock, that of `bpf_ktime_get_ns`.
 #[must_use]
