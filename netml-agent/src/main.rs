@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use netml_agent::commands::{Misuse, capture, diagnose, replay, run};
 #[cfg(feature = "train")]
-use netml_agent::commands::{dataset, train};
+use netml_agent::commands::{dataset, evaluate, train};
 use tracing_subscriber::EnvFilter;
 
 /// Watches packets, judges flows, tells a collector
@@ -37,6 +37,9 @@ enum Command {
     /// Train a model on a feature table
     #[cfg(feature = "train")]
     Train(train::Args),
+    /// Judge labelled captures by a model and tell how good it is
+    #[cfg(feature = "train")]
+    Evaluate(evaluate::Args),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +63,8 @@ fn main() -> ExitCode {
         Command::Dataset(args) => dataset::run(&args),
         #[cfg(feature = "train")]
         Command::Train(args) => train::run(&args),
+        #[cfg(feature = "train")]
+        Command::Evaluate(args) => evaluate::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

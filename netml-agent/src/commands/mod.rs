@@ -11,6 +11,8 @@ pub mod capture;
 #[cfg(feature = "train")]
 pub mod dataset;
 pub mod diagnose;
+#[cfg(feature = "train")]
+pub mod evaluate;
 pub mod events;
 pub mod identity;
 pub mod output;

@@ -226,11 +226,7 @@ impl<'a> Training<'a> {
             .iter()
             .enumerate()
             .flat_map(move |(class, cells)| {
-                let of_class = if class == 0 {
-                    1.0
-                } else {
-                    shares[class]
-                };
+                let of_class = if class == 0 { 1.0 } else { shares[class] };
                 cells.iter().flat_map(move |cell| {
                     let weight = of_class / (cells.len() * cell.len()) as f64;
                     cell.iter().map(move |&row| (row, class, weight))

@@ -13,6 +13,7 @@
 pub mod captures;
 pub mod classes;
 pub mod dataset;
+pub mod evaluate;
 pub mod forest;
 pub mod labels;
 pub mod metrics;
