@@ -42,6 +42,9 @@ pub(crate) struct RunArgs {
     /// Where the collector keeps its data
     #[arg(long, value_name = "DIR", default_value = "netml-data")]
     data: PathBuf,
+    /// Unoptimised programs, as the tests build them: for work on netml itself
+    #[arg(long)]
+    dev: bool,
     /// Ends by itself after this many seconds
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
@@ -72,7 +75,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let rights = rights();
     let source = choose_source(args, rights)?;
     sys::catch_stop_signals()?;
-    build()?;
+    build(args.dev)?;
     if rights == Rights::Sudo && matches!(source, Source::Live(_)) {
         // In the foreground, so that it can ask for the password.
         let status = Command::new("sudo").arg("-v").status();
@@ -85,7 +88,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let dashboard = collector.wait_for_line("dashboard: ", READY_PATIENCE)?;
     let sensors = collector.wait_for_line("sensors: ", READY_PATIENCE)?;
     let mut stage = Stage::default();
-    let mut agent = start_agent(&source, rights, &sensors, &mut stage)?;
+    let mut agent = start_agent(&source, rights, args.dev, &sensors, &mut stage)?;
     println!("netml: {}", describe(&source));
     println!("netml: dashboard {dashboard}");
     println!(
@@ -241,22 +244,29 @@ fn first_default_v6(table: &str) -> Option<String> {
 }
 
 /// Builds both programs; the kernel object comes from the repository, so stable Rust is enough.
-fn build() -> anyhow::Result<()> {
-    let status = cargo()
-        .args(["build", "--quiet", "--locked", "--profile", PROFILE])
-        .args(["--package", "netml-agent", "--package", "netml-collector"])
-        .status()
-        .context("cannot run cargo")?;
+fn build(dev: bool) -> anyhow::Result<()> {
+    let mut command = cargo();
+    command.args(["build", "--quiet", "--locked"]);
+    if dev {
+        // All of the workspace, so that features and with them the build are those of the tests.
+        command.args(["--workspace", "--bins"]);
+    } else {
+        command.args(["--profile", PROFILE]);
+        command.args(["--package", "netml-agent", "--package", "netml-collector"]);
+    }
+    let status = command.status().context("cannot run cargo")?;
     ensure!(status.success(), "the build failed");
     Ok(())
 }
 
-fn program(name: &str) -> PathBuf {
-    target_dir().join(PROFILE).join(name)
+fn program(name: &str, dev: bool) -> PathBuf {
+    target_dir()
+        .join(if dev { "debug" } else { PROFILE })
+        .join(name)
 }
 
 fn start_collector(args: &RunArgs) -> anyhow::Result<Program> {
-    let mut command = Command::new(program("netml-collector"));
+    let mut command = Command::new(program("netml-collector", args.dev));
     command
         .arg("serve")
         .args(["--web", &format!("127.0.0.1:{}", args.port)])
@@ -290,10 +300,11 @@ impl Drop for Stage {
 fn start_agent(
     source: &Source,
     rights: Rights,
+    dev: bool,
     sensors: &str,
     stage: &mut Stage,
 ) -> anyhow::Result<Program> {
-    let agent = program("netml-agent");
+    let agent = program("netml-agent", dev);
     let mut arguments: Vec<String> = Vec::new();
     let mut command = Command::new(&agent);
     let mut end_by = EndBy::Signal;
