@@ -62,6 +62,7 @@ impl Program {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        command.env("NO_COLOR", "1");
         sys::tie_to_parent(&mut command);
         let mut child = command
             .spawn()
