@@ -13,9 +13,9 @@ use crate::process::{is_installed, log_dir, workspace};
 use crate::test::{Outcome, finish_within};
 
 /// Longest time the browser may take.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(420);
 /// The lab's traffic goes on for longer than that, and is stopped when the browser is done.
-const TRAFFIC: Duration = Duration::from_secs(330);
+const TRAFFIC: Duration = Duration::from_secs(430);
 
 /// Runs `npm test` with the address of a live dashboard.
 pub(super) fn dashboard_on_live_data() -> anyhow::Result<Outcome> {
@@ -38,7 +38,7 @@ pub(super) fn dashboard_on_live_data() -> anyhow::Result<Outcome> {
     command
         .current_dir(workspace().join("web"))
         .args(["run", "test"])
-        .env("NETML_DASHBOARD_URL", &system.dashboard)
+        .env("NETML_DASHBOARD_URL", format!("http://{}", system.api.0))
         .stdout(file.try_clone()?)
         .stderr(file);
     let ended = finish_within(&mut command, PATIENCE);

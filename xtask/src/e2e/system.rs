@@ -54,8 +54,6 @@ pub(crate) struct System {
     pub(crate) collector: Program,
     /// Its API.
     pub(crate) api: Api,
-    /// The URL it printed, token included.
-    pub(crate) dashboard: String,
     _relay: Relay,
     services: Option<Services>,
     /// The lab.
@@ -86,7 +84,14 @@ impl System {
         command
             .args(["netns", "exec", &lab.name(Space::Server)])
             .arg(program("netml-agent"))
-            .args(["run", "--interface", "eth0", "--source", "lab"])
+            .args([
+                "run",
+                "--interface",
+                "eth0",
+                "--source",
+                "lab",
+                "--no-model",
+            ])
             .args(["--sensor", "lab", "--collector"])
             .arg(format!("http://{}", relay.inside));
         command.args(arguments);
@@ -95,7 +100,6 @@ impl System {
             agent,
             collector,
             api: Api(socket_address(&dashboard)?),
-            dashboard,
             _relay: relay,
             services: Some(services),
             lab,
