@@ -84,14 +84,7 @@ impl System {
         command
             .args(["netns", "exec", &lab.name(Space::Server)])
             .arg(program("netml-agent"))
-            .args([
-                "run",
-                "--interface",
-                "eth0",
-                "--source",
-                "lab",
-                "--no-model",
-            ])
+            .args(["run", "--interface", "eth0", "--source", "lab"])
             .args(["--sensor", "lab", "--collector"])
             .arg(format!("http://{}", relay.inside));
         command.args(arguments);
