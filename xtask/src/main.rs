@@ -3,9 +3,11 @@
 mod bench;
 mod documents;
 mod e2e;
+mod ebpf;
 mod lab;
 mod process;
 mod run;
+mod setup;
 mod sys;
 mod test;
 
@@ -32,6 +34,10 @@ enum Command {
     Test(test::TestArgs),
     /// Measures absolute speeds and names the machine
     Bench(bench::BenchArgs),
+    /// Builds the kernel object, or checks the kept one
+    Ebpf(ebpf::EbpfArgs),
+    /// Installs what building and checking need
+    Setup(setup::SetupArgs),
     /// Makes labelled traffic between namespaces of its own (root)
     Lab(lab::LabArgs),
 }
@@ -41,6 +47,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Ebpf(args) => ebpf::run(&args),
+        Command::Setup(args) => setup::run(&args),
         Command::Lab(args) => lab::run(&args),
     };
     match done {
