@@ -1,0 +1,525 @@
+//! The probe at work: namespaces joined by a veth pair, every attach mode, real packets in both
+//! directions, totals equal to those of the peer's link.
+//!
+//! Each test makes its two namespaces and runs this binary again inside one of them, as one of the
+//! ignored "role" tests below.
+#![allow(
+    clippy::unwrap_used,
+    clippy::let_underscore_must_use,
+    reason = "a test fails by panicking"
+)]
+
+mod kernel;
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use netml_agent::probe::{CaptureMode, Probe, ProbeError, ProbeSettings, RingReader, TcMode};
+use netml_common::{Direction, InterfaceCounters, LossReason, Marks, PacketRecord};
+
+const A: Ipv4Addr = Ipv4Addr::new(10, 97, 0, 1);
+const B: Ipv4Addr = Ipv4Addr::new(10, 97, 0, 2);
+const A_MAC: &str = "02:00:00:00:00:01";
+const B_MAC: &str = "02:00:00:00:00:02";
+const UDP_PORT: u16 = 4000;
+const SENT_BY_A: u32 = 500;
+const SENT_BY_B: u32 = 300;
+const ETHERNET_HEADER_BYTES: u64 = 14;
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Two namespaces, `a0` in one joined to `b0` in the other; gone at drop.
+struct Space {
+    a: String,
+    b: String,
+}
+
+impl Space {
+    fn new(tag: &str, offloads: bool) -> Self {
+        let name = |end| format!("nmprobe{}{tag}{end}", std::process::id());
+        let space = Self {
+            a: name("a"),
+            b: name("b"),
+        };
+        for namespace in [&space.a, &space.b] {
+            sh(&format!("ip netns add {namespace}"));
+            // No neighbour discovery of its own: every packet is the test's.
+            sh(&format!(
+                "ip netns exec {namespace} sh -c 'echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6; \
+                 echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6'"
+            ));
+        }
+        let (a, b) = (&space.a, &space.b);
+        sh(&format!(
+            "ip -n {a} link add a0 address {A_MAC} type veth peer name b0 address {B_MAC} netns {b}"
+        ));
+        for (namespace, device, address, peer, peer_mac) in
+            [(a, "a0", A, B, B_MAC), (b, "b0", B, A, A_MAC)]
+        {
+            sh(&format!(
+                "ip -n {namespace} addr add {address}/24 dev {device}"
+            ));
+            sh(&format!("ip -n {namespace} link set {device} up"));
+            sh(&format!(
+                "ip -n {namespace} neigh add {peer} lladdr {peer_mac} dev {device} nud permanent"
+            ));
+            if !offloads {
+                sh(&format!(
+                    "ip netns exec {namespace} ethtool -K {device} tso off gso off gro off tx off sg off"
+                ));
+            }
+        }
+        space
+    }
+
+    /// This binary in the first namespace, as `role`.
+    fn role(&self, role: &str, capture: &str, tc: &str) -> Command {
+        let mut command = in_namespace(&self.a, role);
+        command
+            .env("NETML_TEST_PEER", &self.b)
+            .env("NETML_TEST_CAPTURE", capture)
+            .env("NETML_TEST_TC", tc);
+        command
+    }
+
+    fn run(&self, role: &str, capture: &str, tc: &str) {
+        let output = self.role(role, capture, tc).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{role} {capture} {tc}:\n{}\n{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// Our filters on `a0`.
+    fn filters(&self) -> usize {
+        ["ingress", "egress"]
+            .iter()
+            .map(|parent| {
+                let listed = Command::new("tc")
+                    .args(["-n", &self.a, "filter", "show", "dev", "a0", parent])
+                    .output()
+                    .unwrap();
+                String::from_utf8_lossy(&listed.stdout)
+                    .matches("direct-action")
+                    .count()
+            })
+            .sum()
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        for namespace in [&self.a, &self.b] {
+            let _ = Command::new("ip")
+                .args(["netns", "del", namespace])
+                .status();
+        }
+    }
+}
+
+fn sh(line: &str) {
+    let output = Command::new("sh").args(["-c", line]).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{line}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn in_namespace(namespace: &str, role: &str) -> Command {
+    let mut command = Command::new("ip");
+    command
+        .args(["netns", "exec", namespace])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", role, "--ignored", "--nocapture"]);
+    command
+}
+
+#[test]
+fn totals_equal_the_peers_link_in_every_mode() {
+    if !kernel::may_load() {
+        return;
+    }
+    let space = Space::new("m", false);
+    for (capture, tc) in [
+        ("native", "tcx"),
+        ("native", "clsact"),
+        ("tc", "tcx"),
+        ("tc", "clsact"),
+        ("generic", "tcx"),
+        ("auto", "auto"),
+    ] {
+        if tc == "tcx" && !kernel_has_tcx() {
+            println!("skipped: {capture} with tcx: this kernel has no TCX");
+            continue;
+        }
+        space.run("role_exchange", capture, tc);
+        assert_eq!(space.filters(), 0, "nothing stays behind {capture} {tc}");
+    }
+}
+
+#[test]
+fn super_packets_are_counted_as_segments() {
+    if !kernel::may_load() {
+        return;
+    }
+    let space = Space::new("s", true);
+    space.run("role_bulk", "tc", "auto");
+}
+
+#[test]
+fn filters_of_a_killed_sensor_are_removed_and_those_of_a_living_one_are_not() {
+    if !kernel::may_load() {
+        return;
+    }
+    let space = Space::new("k", false);
+    let mut killed = Attached::start(&space);
+    assert_eq!(space.filters(), 2);
+    // Another sensor on the same interface is refused and harms nothing.
+    space.run("role_refused", "tc", "clsact");
+    assert_eq!(space.filters(), 2);
+    killed.0.kill().unwrap();
+    killed.0.wait().unwrap();
+    assert_eq!(space.filters(), 2, "clsact filters outlive their process");
+    space.run("role_exchange", "tc", "clsact");
+    assert_eq!(space.filters(), 0);
+}
+
+#[test]
+fn a_foreign_xdp_program_is_named_and_auto_goes_around_it() {
+    if !kernel::may_load() {
+        return;
+    }
+    let space = Space::new("x", false);
+    space.run("role_foreign_xdp", "native", "auto");
+}
+
+/// A sensor that stays attached until it is killed.
+struct Attached(Child);
+
+impl Attached {
+    fn start(space: &Space) -> Self {
+        let mut child = space
+            .role("role_stay", "tc", "clsact")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut output = child.stdout.take().unwrap();
+        let mut seen = Vec::new();
+        let mut byte = [0];
+        while !String::from_utf8_lossy(&seen).contains("attached\n") {
+            assert_eq!(output.read(&mut byte).unwrap(), 1, "it ended early");
+            seen.push(byte[0]);
+        }
+        Self(child)
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// True where a test started this as its role, false where someone runs all ignored tests.
+fn in_role() -> bool {
+    std::env::var_os("NETML_TEST_PEER").is_some()
+}
+
+fn kernel_has_tcx() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap(), numbers.next().unwrap()) >= (6, 6)
+}
+
+fn settings() -> ProbeSettings {
+    let of = |name: &str| std::env::var(name).unwrap_or_default();
+    ProbeSettings {
+        interfaces: vec!["a0".to_owned()],
+        capture: match of("NETML_TEST_CAPTURE").as_str() {
+            "native" => CaptureMode::Native,
+            "tc" => CaptureMode::Tc,
+            "generic" => CaptureMode::Generic,
+            _ => CaptureMode::Auto,
+        },
+        tc: match of("NETML_TEST_TC").as_str() {
+            "tcx" => TcMode::Tcx,
+            "clsact" => TcMode::Clsact,
+            _ => TcMode::Auto,
+        },
+        ring_bytes: 1 << 20,
+        ..ProbeSettings::default()
+    }
+}
+
+/// Packets and bytes the peer's link received and sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct LinkTotals {
+    received: (u64, u64),
+    sent: (u64, u64),
+}
+
+impl LinkTotals {
+    fn of_peer() -> Self {
+        let peer = std::env::var("NETML_TEST_PEER").unwrap();
+        let output = Command::new("ip")
+            .args(["-n", &peer, "-j", "-s", "link", "show", "b0"])
+            .output()
+            .unwrap();
+        let links: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let totals = |way: &str| {
+            let stats = &links[0]["stats64"][way];
+            (
+                stats["packets"].as_u64().unwrap(),
+                stats["bytes"].as_u64().unwrap(),
+            )
+        };
+        Self {
+            received: totals("rx"),
+            sent: totals("tx"),
+        }
+    }
+
+    fn since(self, before: Self) -> Self {
+        let minus = |a: (u64, u64), b: (u64, u64)| (a.0 - b.0, a.1 - b.1);
+        Self {
+            received: minus(self.received, before.received),
+            sent: minus(self.sent, before.sent),
+        }
+    }
+}
+
+fn totals(probe: &Probe, direction: Direction) -> InterfaceCounters {
+    let all = probe.counters().unwrap();
+    all.iter()
+        .find(|(slot, of, _)| *slot == 0 && *of == direction)
+        .unwrap()
+        .2
+}
+
+/// Polls until `done`, or the deadline.
+fn eventually(mut done: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + DEADLINE;
+    while Instant::now() < end {
+        if done() {
+            return true;
+        }
+        std::thread::yield_now();
+    }
+    false
+}
+
+fn drain(ring: &mut RingReader) -> Vec<PacketRecord> {
+    let mut records = Vec::new();
+    ring.drain(usize::MAX, |record| records.push(record.unwrap()));
+    records
+}
+
+/// Sends datagrams of growing sizes.
+fn send(from: Ipv4Addr, to: Ipv4Addr, count: u32) {
+    let socket = UdpSocket::bind(SocketAddrV4::new(from, UDP_PORT)).unwrap();
+    for i in 0..count {
+        let payload = vec![0; 1 + (i as usize * 7) % 1400];
+        let sent = socket.send_to(&payload, SocketAddrV4::new(to, UDP_PORT));
+        // The answer "port unreachable" to an earlier one is no matter here.
+        assert!(sent.is_ok() || i > 0);
+    }
+}
+
+#[test]
+#[ignore = "a role of the tests above"]
+fn role_exchange() {
+    if !in_role() {
+        return;
+    }
+    let settings = settings();
+    let before = LinkTotals::of_peer();
+    let (mut probe, mut ring) = Probe::attach(&settings).unwrap();
+    let interface = probe.interfaces()[0].clone();
+    match settings.capture {
+        CaptureMode::Native | CaptureMode::Auto => {
+            assert_eq!(interface.ingress_mode, "native-xdp");
+        }
+        CaptureMode::Tc => assert_eq!(interface.ingress_mode, interface.egress_mode),
+        CaptureMode::Generic => assert_eq!(interface.ingress_mode, "generic-xdp"),
+    }
+    assert_eq!(
+        interface.aggregated,
+        settings.capture == CaptureMode::Generic
+    );
+    if settings.tc == TcMode::Clsact {
+        assert_eq!(interface.egress_mode, "clsact");
+    }
+    send(A, B, SENT_BY_A);
+    let peer = std::env::var("NETML_TEST_PEER").unwrap();
+    assert!(in_namespace(&peer, "role_send").status().unwrap().success());
+    let sent = |counters: InterfaceCounters| (counters.packets, counters.bytes);
+    // A veth end with native XDP takes packets by NAPI, and the kernel then counts what its peer
+    // sent behind the Ethernet header (drivers/net/veth.c, veth_xdp_rcv).
+    let is_native = interface.ingress_mode == "native-xdp";
+    let uncounted_bytes = if is_native { ETHERNET_HEADER_BYTES } else { 0 };
+    let mut link = LinkTotals::of_peer().since(before);
+    let agree = eventually(|| {
+        link = LinkTotals::of_peer().since(before);
+        link.sent.1 += link.sent.0 * uncounted_bytes;
+        sent(totals(&probe, Direction::Ingress)) == link.sent
+            && sent(totals(&probe, Direction::Egress)) == link.received
+    });
+    let ingress = totals(&probe, Direction::Ingress);
+    let egress = totals(&probe, Direction::Egress);
+    assert!(agree, "{link:?}\n{ingress:?}\n{egress:?}");
+    assert!(link.sent.0 >= u64::from(SENT_BY_B) && link.received.0 >= u64::from(SENT_BY_A));
+    assert!(ingress.balanced() && egress.balanced());
+    let records = drain(&mut ring);
+    let of = |direction: Direction| {
+        records
+            .iter()
+            .filter(|record| record.marks.has(Marks::EGRESS) == (direction == Direction::Egress))
+            .fold((0, 0), |sum: (u64, u64), record| {
+                assert_eq!(record.slot, 0);
+                (sum.0 + 1, sum.1 + u64::from(record.wire_bytes))
+            })
+    };
+    assert_eq!(of(Direction::Ingress), (ingress.recorded, ingress.bytes));
+    assert_eq!(of(Direction::Egress), (egress.recorded, egress.bytes));
+    assert_eq!(ring.backlog_bytes(), 0);
+    assert!(
+        records
+            .windows(2)
+            .all(|pair| pair[0].mono_ns > 0 && pair[1].mono_ns > 0)
+    );
+    probe.detach();
+    let frames = totals(&probe, Direction::Egress).frames;
+    send(A, B, 10);
+    assert_eq!(totals(&probe, Direction::Egress).frames, frames, "detached");
+}
+
+#[test]
+#[ignore = "a role of the tests above"]
+fn role_send() {
+    if !in_role() {
+        return;
+    }
+    send(B, A, SENT_BY_B);
+}
+
+const BULK_BYTES: usize = 8 << 20;
+
+#[test]
+#[ignore = "a role of the tests above"]
+fn role_bulk() {
+    if !in_role() {
+        return;
+    }
+    let (probe, mut ring) = Probe::attach(&ProbeSettings {
+        ring_bytes: 8 << 20,
+        ..settings()
+    })
+    .unwrap();
+    let listener = TcpListener::bind(SocketAddrV4::new(A, UDP_PORT)).unwrap();
+    let peer = std::env::var("NETML_TEST_PEER").unwrap();
+    let mut receiver = in_namespace(&peer, "role_receive").spawn().unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.write_all(&vec![0; BULK_BYTES]).unwrap();
+    drop(stream);
+    assert!(receiver.wait().unwrap().success());
+    let mut records = Vec::new();
+    assert!(eventually(|| {
+        records.extend(drain(&mut ring));
+        let egress = totals(&probe, Direction::Egress);
+        let ingress = totals(&probe, Direction::Ingress);
+        records.len() as u64 == egress.recorded + ingress.recorded && egress.balanced()
+    }));
+    let egress = totals(&probe, Direction::Egress);
+    assert_eq!(egress.lost[LossReason::RingFull.index()], 0);
+    let data: Vec<_> = records
+        .iter()
+        .filter(|record| record.marks.has(Marks::EGRESS) && record.payload_bytes > 0)
+        .collect();
+    let payload: u64 = data.iter().map(|r| u64::from(r.payload_bytes)).sum();
+    // A retransmission sends bytes again; between two veth ends there is hardly one.
+    assert!((BULK_BYTES as u64..BULK_BYTES as u64 * 11 / 10).contains(&payload));
+    assert!(
+        data.iter().any(|record| record.segments > 1),
+        "segmentation offload gives super-packets"
+    );
+    // Ethernet, IPv4, TCP with the time stamp option: every segment repeats them.
+    const HEADERS: u32 = 14 + 20 + 32;
+    const SEGMENT_BYTES_MAX: u32 = 1500 - 52;
+    for record in data {
+        let segments = u32::from(record.segments);
+        assert_eq!(record.wire_bytes, record.payload_bytes + segments * HEADERS);
+        assert_eq!(segments, record.payload_bytes.div_ceil(SEGMENT_BYTES_MAX));
+    }
+    let all: u64 = records
+        .iter()
+        .filter(|record| record.marks.has(Marks::EGRESS))
+        .map(|record| u64::from(record.segments))
+        .sum();
+    assert_eq!(egress.packets, all);
+    assert!(egress.packets > egress.frames);
+}
+
+#[test]
+#[ignore = "a role of the tests above"]
+fn role_receive() {
+    if !in_role() {
+        return;
+    }
+    let mut stream = TcpStream::connect(SocketAddrV4::new(A, UDP_PORT)).unwrap();
+    let mut buffer = vec![0; 1 << 16];
+    let mut received = 0;
+    loop {
+        match stream.read(&mut buffer).unwrap() {
+            0 => break,
+            bytes => received += bytes,
+        }
+    }
+    assert_eq!(received, BULK_BYTES);
+}
+
+#[test]
+#[ignore = "a role of the tests above"]
+fn role_stay() {
+    if !in_role() {
+        return;
+    }
+    let _attached = Probe::attach(&settings()).unwrap();
+    println!("attached");
+    std::io::stdout().flush().unwrap();
+    // Until killed; bounded, should the test that started it have died.
+    std::thread::park_timeout(Duration::from_secs(60));
+}
+
+#[test]
+#[ignore = "a role of the tests above"]
+fn role_refused() {
+    if !in_role() {
+        return;
+    }
+    let error = Probe::attach(&settings()).unwrap_err();
+    assert!(matches!(error, ProbeError::ClsactHeld { .. }), "{error}");
+}
+
+#[test]
+#[ignore = "a role of the tests above"]
+fn role_foreign_xdp() {
+    if !in_role() {
+        return;
+    }
+    let native = settings();
+    let (_foreign, _ring) = Probe::attach(&native).unwrap();
+    let error = Probe::attach(&native).unwrap_err();
+    assert!(matches!(error, ProbeError::ForeignXdp { .. }), "{error}");
+    assert!(error.to_string().contains("--capture tc"), "{error}");
+    let (around, _ring) = Probe::attach(&ProbeSettings {
+        capture: CaptureMode::Auto,
+        ..native
+    })
+    .unwrap();
+    assert_ne!(around.interfaces()[0].ingress_mode, "native-xdp");
+}
