@@ -1,11 +1,11 @@
 //! One frame into the books: counted, and recorded or lost for one reason.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use netml_common::knobs::{InterfaceEntry, WAKE_WINDOW_BYTES};
 use netml_common::counters::{PROTOCOL_CLASSES, UNKNOWN_SLOT};
+use netml_common::knobs::{InterfaceEntry, WAKE_WINDOW_BYTES};
 use netml_common::{
-    Direction, HeaderBytes as _, InterfaceCounters, KERNEL_LOSS_REASONS, Link, LossReason, Marks, PacketRecord,
-    ProtocolClass, Walked, walk_into,
+    Direction, HeaderBytes as _, InterfaceCounters, KERNEL_LOSS_REASONS, Link, LossReason, Marks,
+    PacketRecord, ProtocolClass, Walked, walk_into,
 };
 
 use crate::maps::{COUNTERS, INTERFACES, RING, WAKE_FILL_BYTES};
@@ -48,8 +48,7 @@ pub fn account<L: Load>(frame: &Frame<L>, walked: *mut Walked) {
         return;
     };
     let slot = u32::from(entry.slot);
-    let Some(counters) =
-        COUNTERS.get_ptr_mut(InterfaceCounters::entry(slot, frame.direction))
+    let Some(counters) = COUNTERS.get_ptr_mut(InterfaceCounters::entry(slot, frame.direction))
     else {
         return;
     };
@@ -162,12 +161,7 @@ fn wire<L: Load>(frame: &Frame<L>, header_bytes: u32) -> Wire {
 
 /// Submits the record of one packet; false where the ring is full.
 #[inline(always)]
-fn record<L: Load>(
-    frame: &Frame<L>,
-    walked: &Walked,
-    entry: InterfaceEntry,
-    wire: &Wire,
-) -> bool {
+fn record<L: Load>(frame: &Frame<L>, walked: &Walked, entry: InterfaceEntry, wire: &Wire) -> bool {
     let Some(mut place) = RING.reserve::<PacketRecord>(0) else {
         return false;
     };

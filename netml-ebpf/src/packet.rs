@@ -6,9 +6,7 @@
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::cty::c_void;
-use aya_ebpf::helpers::generated::{
-    bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
-};
+use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use netml_common::HeaderBytes;
 
