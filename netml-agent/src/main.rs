@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use netml_agent::commands::{Misuse, capture, diagnose, replay, run};
 #[cfg(feature = "train")]
-use netml_agent::commands::{dataset, evaluate, train};
+use netml_agent::commands::{cross_validate, dataset, evaluate, train};
 use tracing_subscriber::EnvFilter;
 
 /// Watches packets, judges flows, tells a collector
@@ -40,6 +40,9 @@ enum Command {
     /// Judge labelled captures by a model and tell how good it is
     #[cfg(feature = "train")]
     Evaluate(evaluate::Args),
+    /// Judge a table's groups by forests that never saw them
+    #[cfg(feature = "train")]
+    CrossValidate(cross_validate::Args),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +68,8 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         #[cfg(feature = "train")]
         Command::Evaluate(args) => evaluate::run(&args),
+        #[cfg(feature = "train")]
+        Command::CrossValidate(args) => cross_validate::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

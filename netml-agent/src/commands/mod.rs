@@ -9,6 +9,8 @@ use crate::model::{self, Model};
 
 pub mod capture;
 #[cfg(feature = "train")]
+pub mod cross_validate;
+#[cfg(feature = "train")]
 pub mod dataset;
 pub mod diagnose;
 #[cfg(feature = "train")]

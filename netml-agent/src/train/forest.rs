@@ -180,7 +180,7 @@ impl<'a> Training<'a> {
 
     /// A sample of rows with their classes: attack in the share asked for, then every class and
     /// every cell of a class alike.
-    fn sample(&self, settings: &Settings, random: &mut Random) -> Vec<(usize, usize)> {
+    pub(super) fn sample(&self, settings: &Settings, random: &mut Random) -> Vec<(usize, usize)> {
         let count = settings.tree_rows.min(TREE_ROWS_MAX);
         #[expect(clippy::cast_sign_loss, reason = "a share is not negative")]
         let attack_rows = (count as f64 * settings.attack_share).round() as usize;

@@ -10,8 +10,10 @@
 //! and rows of one group are near-copies of each other, and a split by row measures memory.
 //! Everything here gives the same bytes on any number of cores.
 
+pub mod baseline;
 pub mod captures;
 pub mod classes;
+pub mod cross;
 pub mod dataset;
 pub mod evaluate;
 pub mod forest;

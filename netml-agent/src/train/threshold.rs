@@ -1,6 +1,6 @@
 //! Out-of-fold scores to thresholds, calibrated probabilities and expected false alarms.
 //!
-//! Groups count alike, however many flows they hold; groups with fewer than [`GROUP_FLOWS_MIN`]
+//! Groups count alike, and so do the captures of a group, however many flows they hold; groups with fewer than [`GROUP_FLOWS_MIN`]
 //! benign flows are pooled into one. A false alarm is an episode: SUSPICIOUS rows of one host and
 //! one kind with less than [`EPISODE_GAP_MS`] between them. A host-day is 1,440 minutes in each of
 //! which the host began or continued a benign flow.
@@ -71,37 +71,42 @@ pub struct Thresholds {
     pub false_positive_rate: f64,
 }
 
-/// Benign flows with their weight: each group's sum to one part of one.
+/// Benign flows with their weight: each group's sum to one part of one, and within a group each
+/// capture's to one part of the group's. One capture is one sample of a behaviour, however many
+/// flows it made: without this a single file-sharing client would set the threshold for all.
 #[must_use]
 pub fn benign_weights(table: &Table, flows: &[FlowScore]) -> Vec<f64> {
-    let group_of = |flow: &FlowScore| table.rows[flow.rows.start].group;
-    let benign = |flow: &&FlowScore| !table.rows[flow.rows.start].attack;
+    let first = |flow: &FlowScore| &table.rows[flow.rows.start];
     let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
-    for flow in flows.iter().filter(benign) {
-        *counts.entry(group_of(flow)).or_default() += 1;
+    for row in flows.iter().map(first).filter(|row| !row.attack) {
+        *counts.entry(row.group).or_default() += 1;
     }
     let pooled = u32::MAX;
     let unit = |flow: &FlowScore| {
-        let group = group_of(flow);
+        let group = first(flow).group;
         let large = counts.get(&group).is_some_and(|&n| n >= GROUP_FLOWS_MIN);
         if large { group } else { pooled }
     };
-    let mut sums: BTreeMap<u32, f64> = BTreeMap::new();
-    for flow in flows.iter().filter(benign) {
-        *sums.entry(unit(flow)).or_default() += flow.weight;
+    // Per unit its captures, each with the flows it stands for.
+    let mut units: BTreeMap<u32, BTreeMap<u32, f64>> = BTreeMap::new();
+    for flow in flows.iter().filter(|flow| !first(flow).attack) {
+        let captures = units.entry(unit(flow)).or_default();
+        *captures.entry(first(flow).capture).or_default() += flow.weight;
     }
-    let units = sums.len() as f64;
+    let weight = |flow: &FlowScore| {
+        let captures = units.get(&unit(flow))?;
+        let flows = captures.get(&first(flow).capture)?;
+        let alike = flows * captures.len() as f64 * units.len() as f64;
+        (!first(flow).attack).then_some(flow.weight / alike)
+    };
     flows
         .iter()
-        .map(|flow| match sums.get(&unit(flow)) {
-            Some(sum) if benign(&flow) => flow.weight / sum / units,
-            _ => 0.0,
-        })
+        .map(|flow| weight(flow).unwrap_or(0.0))
         .collect()
 }
 
 /// Attack flows with their weight: each group and kind's sum to one part of one.
-fn attack_weights(table: &Table, flows: &[FlowScore]) -> Vec<f64> {
+pub(super) fn attack_weights(table: &Table, flows: &[FlowScore]) -> Vec<f64> {
     let cell = |flow: &FlowScore| {
         let row = &table.rows[flow.rows.start];
         row.attack.then_some((row.group, row.kind))
