@@ -17,7 +17,7 @@ use crate::test::Outcome;
 pub(crate) use replay::counted as packets_in_books;
 
 /// A shortened run of the collector, and the long one of `test --all`.
-const COLLECTOR_RUN: Duration = Duration::from_secs(40);
+const COLLECTOR_RUN: Duration = Duration::from_secs(60);
 const COLLECTOR_RUN_LONG: Duration = Duration::from_secs(600);
 
 /// An end-to-end check.
