@@ -73,13 +73,14 @@ const CHECK_TOOLS: [Tool; 2] = [
     Tool {
         name: "cargo-deny",
         version: "0.20.2",
-        options: &[],
+        // Unoptimised: it runs once on a small workspace, and is built in half the time so.
+        options: &["--debug", "--no-default-features"],
         llvm: false,
     },
     Tool {
         name: "cargo-machete",
         version: "0.9.2",
-        options: &[],
+        options: &["--debug"],
         llvm: false,
     },
 ];
