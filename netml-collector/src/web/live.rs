@@ -28,7 +28,7 @@ use crate::store::Appended;
 pub const WATCHERS_MAX: usize = 64;
 
 /// Encoded events kept for slow watchers; a watcher further behind misses some.
-pub const FRAMES_MAX: usize = 128;
+pub const FRAMES_MAX: usize = 48;
 
 /// Newest packets, and newest flows, shown of one transaction; the lists hold the rest.
 pub const ITEMS_MAX: usize = 200;

@@ -10,3 +10,4 @@ mod api;
 mod durability;
 mod harness;
 mod refusals;
+mod soak;

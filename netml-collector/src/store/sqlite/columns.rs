@@ -20,11 +20,22 @@ pub(super) const FLOW_COLUMNS: &str = "id, sensor, stream_id, flow_id, state, en
 
 pub(super) const EVENT_COLUMNS: &str = "id, unix_ns, sensor, kind, severity, message, fields";
 
-/// Rows per insert statement: few round trips to the database's thread, and few different
-/// statements to keep prepared.
-pub(super) const ROWS_PER_INSERT: usize = 64;
+/// Rows per insert statement: large ones for few round trips to the database's thread, and only
+/// three sizes, since each size is a statement of its own that stays prepared (a large one holds
+/// about 100 KB).
+const INSERT_SIZES: [usize; 3] = [64, 8, 1];
 
-/// Inserts packets, at most [`ROWS_PER_INSERT`].
+/// Cuts rows into pieces of the sizes of insert statements.
+pub(super) fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = INSERT_SIZES.into_iter().find(|size| *size <= rows.len())?;
+        let (piece, rest) = rows.split_at_checked(size)?;
+        rows = rest;
+        Some(piece)
+    })
+}
+
+/// Inserts one of the [`pieces`] of packets.
 pub(super) fn insert_packets(rows: &[PacketRow]) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new(format!("INSERT INTO packets ({PACKET_COLUMNS}) "));
     query.push_values(rows, |mut tuple, row| {
@@ -52,7 +63,7 @@ pub(super) fn insert_packets(rows: &[PacketRow]) -> QueryBuilder<Sqlite> {
     query
 }
 
-/// Inserts or replaces flows, at most [`ROWS_PER_INSERT`].
+/// Inserts or replaces one of the [`pieces`] of flows.
 pub(super) fn upsert_flows(rows: &[FlowRow]) -> Result<QueryBuilder<Sqlite>, StoreError> {
     let reasons: Vec<String> = rows
         .iter()
@@ -269,4 +280,18 @@ pub(super) fn from_json<T: serde::de::DeserializeOwned>(
     what: &'static str,
 ) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|_| StoreError::Damaged(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_hold_every_row_once_in_three_sizes() {
+        for count in [0, 1, 7, 8, 63, 64, 65, 1_999] {
+            let rows: Vec<usize> = (0..count).collect();
+            assert!(pieces(&rows).all(|piece| INSERT_SIZES.contains(&piece.len())));
+            assert_eq!(pieces(&rows).flatten().copied().collect::<Vec<_>>(), rows);
+        }
+    }
 }

@@ -21,8 +21,9 @@ pub(super) static META: Migrator = sqlx::migrate!("src/store/sqlite/migrations/m
 pub(super) const READERS_PER_DAY: u32 = 4;
 
 /// Page cache of one connection, in KiB: bounds memory together with the number of connections.
-const WRITER_CACHE_KIB: u32 = 16 * 1_024;
-const READER_CACHE_KIB: u32 = 2 * 1_024;
+/// The writer appends at few places, so a larger cache gains little.
+const WRITER_CACHE_KIB: u32 = 2 * 1_024;
+const READER_CACHE_KIB: u32 = 512;
 
 /// How long a connection waits for another's lock before it fails.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

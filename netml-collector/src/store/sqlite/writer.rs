@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection as _, SqliteConnection};
 
-use super::columns::{self, Columns, ROWS_PER_INSERT, from_json, to_json};
+use super::columns::{self, Columns, from_json, to_json};
 use super::{day, open};
 use crate::record::{CounterTotals, Direction, SensorBatch, Verdict};
-use crate::store::ledger::{CounterBase, CounterKey, FlowBase, Ledger, Plan, Watermark};
+use crate::store::ledger::{
+    CounterBase, CounterKey, FLOW_BASES_MAX, FlowBase, Ledger, Plan, Watermark,
+};
 use crate::store::talkers::{Changes, Minute};
 use crate::store::{
     Appended, Dimension, EventRow, FlowKey, FlowRow, PacketRow, RowId, StoreError, TrafficPoint,
@@ -59,7 +61,8 @@ impl Writer {
         let ledger = Ledger {
             watermarks: load_watermarks(&mut connection).await?,
             counters: load_counters(&mut connection).await?,
-            flows: HashMap::new(),
+            // In its full size from the start: it fills within minutes and then keeps it.
+            flows: HashMap::with_capacity(FLOW_BASES_MAX),
         };
         let next_packet = next_id(&mut connection, "SELECT max(id) FROM packets").await?;
         let next_flow = next_id(&mut connection, "SELECT max(id) FROM flows").await?;
@@ -116,13 +119,13 @@ impl Writer {
 
         let mut transaction = self.connection.begin().await?;
         let connection = &mut *transaction;
-        for rows in appended.packets.chunks(ROWS_PER_INSERT) {
+        for rows in columns::pieces(&appended.packets) {
             columns::insert_packets(rows)
                 .build()
                 .execute(&mut *connection)
                 .await?;
         }
-        for rows in appended.flows.chunks(ROWS_PER_INSERT) {
+        for rows in columns::pieces(&appended.flows) {
             columns::upsert_flows(rows)?
                 .build()
                 .execute(&mut *connection)
@@ -537,7 +540,7 @@ async fn write_talkers(
             .execute(&mut *connection)
             .await?;
     }
-    for rows in changes.set.chunks(ROWS_PER_INSERT) {
+    for rows in columns::pieces(&changes.set) {
         let mut query = sqlx::QueryBuilder::new("INSERT OR REPLACE INTO talkers ");
         query.push_values(rows, |mut tuple, (key, volume)| {
             tuple
