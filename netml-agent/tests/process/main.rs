@@ -5,6 +5,7 @@ mod collector;
 mod fixture;
 mod help;
 mod misuse;
+mod path;
 mod replay;
 mod stream;
 

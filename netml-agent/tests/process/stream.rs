@@ -293,3 +293,42 @@ fn a_live_sensor_flushes_at_sigterm_and_its_books_balance() {
         }
     }
 }
+
+/// Needs root: a ring of one page cannot take a burst, and nothing of it may go uncounted.
+#[test]
+fn what_a_full_ring_loses_is_counted_and_the_books_balance() {
+    let mut child = Running(
+        agent()
+            .args(["run", "--interface", "lo", "--no-model", "--no-collector"])
+            .args(["--ring-bytes", "4096"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let log = BufReader::new(child.0.stderr.take().unwrap());
+    let mut lines = log.lines().map(Result::unwrap);
+    let started = lines
+        .by_ref()
+        .find(|line| line.contains("watching") || line.starts_with("error: "))
+        .unwrap();
+    if started.contains("no privilege") {
+        eprintln!("skipped: {started}");
+        return;
+    }
+    let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = receiver.local_addr().unwrap();
+    for _ in 0..20_000 {
+        sender.send_to(b"netml", to).unwrap();
+    }
+    let ended = Command::new("kill")
+        .args(["-INT", &child.0.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(ended.success());
+    let rest: Vec<_> = lines.collect();
+    assert_eq!(child.0.wait().unwrap().code(), Some(0), "{rest:#?}");
+    let rest = rest.join("\n");
+    assert!(rest.contains(" ring-full;"), "{rest}");
+    assert!(rest.contains("books balance"), "{rest}");
+}
