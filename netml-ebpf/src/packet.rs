@@ -14,13 +14,13 @@ use netml_common::HeaderBytes;
 /// own bounds (2 tags, 8 extensions of at most 2 KiB) stay below.
 const OFFSET_MAX: u32 = 0x7fff;
 
-/// Reads what is not in the linear part.
+/// Copies out what is not in the linear part.
 pub trait Load {
-    /// The `bytes` (1, 2 or 4) bytes at `offset` in memory order; negative where they are not there.
+    /// Copies `bytes` bytes at `offset` to `to`; zero where they are there.
     ///
     /// # Safety
-    /// `context` is the program's own context.
-    unsafe fn load(context: *mut c_void, offset: u32, bytes: u32) -> i64;
+    /// `context` is the program's own context, and `to` has room for `bytes` bytes.
+    unsafe fn load(context: *mut c_void, offset: u32, to: *mut c_void, bytes: u32) -> i64;
 }
 
 /// Frames of XDP programs.
@@ -28,67 +28,29 @@ pub struct Xdp;
 /// Socket buffers of TC programs.
 pub struct Skb;
 
+// Inlined: a function of its own would carry the build folder's hash in its name.
 impl Load for Xdp {
-    // A function of its own: inlined at every read it would overflow the 512 bytes of stack.
-    #[inline(never)]
-    unsafe fn load(context: *mut c_void, offset: u32, bytes: u32) -> i64 {
-        let mut value = 0_u32;
-        let to = core::ptr::from_mut(&mut value).cast();
-        if bytes == 0 || bytes > 4 {
-            return -1;
-        }
-        // SAFETY: the caller's contract; `value` has room for four bytes; the kernel checks the
-        // offset.
-        match unsafe { bpf_xdp_load_bytes(context.cast::<xdp_md>(), offset, to, bytes) } {
-            0 => i64::from(value),
-            _ => -1,
-        }
+    #[inline(always)]
+    unsafe fn load(context: *mut c_void, offset: u32, to: *mut c_void, bytes: u32) -> i64 {
+        // SAFETY: the caller's contract; the kernel checks the offset.
+        unsafe { bpf_xdp_load_bytes(context.cast::<xdp_md>(), offset, to, bytes) }
     }
 }
 
 impl Load for Skb {
-    #[inline(never)]
-    unsafe fn load(context: *mut c_void, offset: u32, bytes: u32) -> i64 {
-        let mut value = 0_u32;
-        let to = core::ptr::from_mut(&mut value).cast();
-        if bytes == 0 || bytes > 4 {
-            return -1;
-        }
-        // SAFETY: as above.
-        match unsafe { bpf_skb_load_bytes(context, offset, to, bytes) } {
-            0 => i64::from(value),
-            _ => -1,
-        }
-    }
-}
-
-/// An integer of the packet.
-trait Int: Copy {
-    /// The low bytes of `value`, which hold it in memory order.
-    fn of(value: i64) -> Self;
-}
-
-impl Int for u8 {
     #[inline(always)]
-    fn of(value: i64) -> Self {
-        u32::to_ne_bytes(value as u32)[0]
+    unsafe fn load(context: *mut c_void, offset: u32, to: *mut c_void, bytes: u32) -> i64 {
+        // SAFETY: the caller's contract; the kernel checks the offset.
+        unsafe { bpf_skb_load_bytes(context, offset, to, bytes) }
     }
 }
 
-impl Int for u16 {
-    #[inline(always)]
-    fn of(value: i64) -> Self {
-        let bytes = u32::to_ne_bytes(value as u32);
-        Self::from_ne_bytes([bytes[0], bytes[1]])
-    }
-}
+/// An integer of the packet, at most four bytes long.
+trait Int: Copy {}
 
-impl Int for u32 {
-    #[inline(always)]
-    fn of(value: i64) -> Self {
-        value as Self
-    }
-}
+impl Int for u8 {}
+impl Int for u16 {}
+impl Int for u32 {}
 
 /// One frame.
 pub struct Packet<L> {
@@ -97,7 +59,7 @@ pub struct Packet<L> {
     data_end: usize,
     /// Bytes of the frame, linear part and fragments.
     pub frame_bytes: u32,
-    /// In map memory, for `forget`.
+    /// In map memory, for `forget` and for what is copied out: the stack is too small.
     cell: *mut u32,
     load: core::marker::PhantomData<L>,
 }
@@ -160,9 +122,15 @@ impl<L: Load> Packet<L> {
             // machine can do them; `T` is an integer, any bytes are valid.
             return Some(unsafe { *(at as *const T) });
         }
-        // SAFETY: the context is the program's own.
-        let value = unsafe { L::load(self.context, offset, size_of::<T>() as u32) };
-        if value < 0 { None } else { Some(T::of(value)) }
+        let bytes = size_of::<T>() as u32;
+        // SAFETY: the context is the program's own; the cell has four bytes, `T` no more, and any
+        // bytes are a valid integer.
+        unsafe {
+            if L::load(self.context, offset, self.cell.cast(), bytes) != 0 {
+                return None;
+            }
+            Some(self.cell.cast::<T>().read_volatile())
+        }
     }
 }
 
