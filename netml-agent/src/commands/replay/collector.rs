@@ -97,7 +97,11 @@ pub(super) fn run(args: &Args, url: &str) -> anyhow::Result<()> {
             _ = terminate.recv() => { stop.store(true, Ordering::Release); played.await }
         }
         .context("the player died")?;
-        let delivered = exporter.finish().await.context("the client died")?;
+        let delivered = tokio::select! {
+            delivered = exporter.finish() => delivered.context("the client died")?,
+            _ = interrupt.recv() => bail!("interrupted before everything was delivered"),
+            _ = terminate.recv() => bail!("ended before everything was delivered"),
+        };
         let books = delivered.books;
         eprintln!(
             "  export:  {} records = {} acknowledged + {} backlog-full + {} undelivered",
