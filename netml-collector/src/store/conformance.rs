@@ -415,6 +415,16 @@ async fn a_second_store_on_the_same_directory_and_foreign_files_are_refused() {
 }
 
 #[tokio::test]
+async fn a_new_data_directory_is_for_its_user_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a/b");
+    SqliteStore::open(&path).await.unwrap();
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[tokio::test]
 async fn many_talkers_stay_bounded_and_their_sums_balance() {
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(directory.path()).await.unwrap();

@@ -8,7 +8,8 @@
 //! - A clock that goes back changes nothing: the writer stays with the latest file.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
@@ -52,7 +53,12 @@ impl SqliteStore {
             path: directory.to_owned(),
             source,
         };
-        std::fs::create_dir_all(directory).map_err(unwritable)?;
+        // Who spoke with whom is nobody else's business.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(unwritable)?;
         let lock_path = directory.join("lock");
         let lock = File::options()
             .create(true)
