@@ -384,3 +384,7 @@ fn calibrate(
     }
     knots
 }
+
+#[cfg(test)]
+#[path = "threshold_tests.rs"]
+mod tests;
