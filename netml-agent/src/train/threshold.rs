@@ -273,8 +273,12 @@ fn descending_candidates(benign: &[(f32, f64)]) -> Vec<f32> {
     let mut step = 1.0_f64;
     let mut at = 0.0;
     let mut thinned = Vec::new();
-    while (at as usize) < scores.len() && thinned.len() < CANDIDATES_MAX {
-        thinned.push(scores[at as usize]);
+    while thinned.len() < CANDIDATES_MAX {
+        #[expect(clippy::cast_sign_loss, reason = "grows from zero")]
+        let Some(score) = scores.get(at as usize) else {
+            break;
+        };
+        thinned.push(*score);
         at += step;
         step *= 1.02;
     }
