@@ -43,7 +43,7 @@ fn main() {
     for _ in 0..ROUNDS {
         stages[0].1.push(timed(|| {
             for record in ring.chunks_exact(PACKET_RECORD_BYTES) {
-                let _ = black_box(PacketRecord::from_bytes(black_box(record)));
+                drop(black_box(PacketRecord::from_bytes(black_box(record))));
             }
         }));
         stages[1]

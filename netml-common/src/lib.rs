@@ -1,7 +1,7 @@
 //! What the kernel programs and user space must agree on, and nothing else.
 //!
 //! - [`record`]: the fixed-layout record that travels through the ring.
-//! - [`walk`]: the header walk. One source serves the kernel programs, capture files and tests.
+//! - [`mod@walk`]: the header walk. One source serves the kernel programs, capture files and tests.
 //! - [`loss`]: every reason for which a packet is counted and not passed on.
 //! - [`counters`]: the exact totals the kernel keeps per interface and direction.
 //! - [`knobs`]: what the loader writes before it attaches.

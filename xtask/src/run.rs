@@ -246,7 +246,7 @@ fn first_default_v6(table: &str) -> Option<String> {
 /// Builds both programs; the kernel object comes from the repository, so stable Rust is enough.
 fn build(dev: bool) -> anyhow::Result<()> {
     let mut command = cargo();
-    command.args(["build", "--quiet", "--locked"]);
+    command.args(["build", "--locked"]);
     if dev {
         // All of the workspace, so that features and with them the build are those of the tests.
         command.args(["--workspace", "--bins"]);

@@ -16,6 +16,7 @@ use crate::flow::{FEATURES, schema};
 use crate::verdict::Verdict;
 
 pub use forest::{Forest, Node, SHARE_ONE, Tree};
+#[cfg(feature = "train")]
 pub(crate) use format::hex;
 pub use format::{FORMAT_VERSION, MODEL_BYTES_MAX, ModelError, encode};
 
