@@ -208,7 +208,7 @@ test('no verdict is never shown as normal', MOCK_ONLY, async () => {
     await page.locator('tbody tr').first().waitFor();
     assert.deepEqual([...new Set(await page.locator('tbody .verdict-word').allTextContents())], ['no verdict']);
     await page.locator('td button').first().click();
-    assert.match((await page.locator('dialog').textContent()) ?? '', /does not mean that it is normal/);
+    await page.locator('dialog', { hasText: 'does not mean that it is normal' }).waitFor();
     assert.doesNotMatch((await page.locator('dialog').textContent()) ?? '', /Probability of attack/);
   });
 });
