@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use netml_common::PacketRecord;
 
+use super::judging::apply;
 use super::{Books, EndReason, EvaluationRow, FlowReport, FlowState, JudgedPacket, Settings, Sink};
 use crate::flow::FEATURES;
 use crate::flow::features::Moment;
 use crate::flow::host::{HostWindow, PairWindow};
 use crate::flow::key::{FlowKey, Keyed, is_multicast};
 use crate::flow::lru::{LruMap, Place};
-use crate::flow::schema::FEATURE_SPECS;
 use crate::flow::state::{Flow, PROTO_TCP, tcp_flag};
 use crate::flow::wheel::Wheel;
 use crate::model::{Judgement, Model};
-use crate::verdict::{REASONS_MAX, Reason, Verdict};
+use crate::verdict::Verdict;
 
 /// Rows judged at once.
 const ROWS_MAX: usize = 64;
@@ -316,12 +316,9 @@ impl Engine {
         let gets_fed = counts_flows && !before.fed && after.fed;
         let closes = before.closed.is_none() && after.closed.is_some();
 
-        let src_place = window(
-            &mut self.hosts,
-            cached[SRC],
-            ends.src,
-            &mut self.books.hosts_evicted,
-        );
+        let src_place =
+            self.hosts
+                .touch_or_insert(cached[SRC], ends.src, &mut self.books.hosts_evicted);
         let src = self.hosts.at_mut(src_place);
         src.decay(now_ns);
         if forward {
@@ -336,12 +333,9 @@ impl Engine {
         src.refused += f32::from(u8::from(gets_refused));
         src.fed += f32::from(u8::from(gets_fed));
 
-        let dst_place = window(
-            &mut self.hosts,
-            cached[DST],
-            ends.dst,
-            &mut self.books.hosts_evicted,
-        );
+        let dst_place =
+            self.hosts
+                .touch_or_insert(cached[DST], ends.dst, &mut self.books.hosts_evicted);
         let dst = self.hosts.at_mut(dst_place);
         dst.decay(now_ns);
         if forward {
@@ -357,8 +351,7 @@ impl Engine {
         dst.asked_refused += f32::from(u8::from(gets_refused));
         dst.asked_fed += f32::from(u8::from(gets_fed));
 
-        let pair_place = window(
-            &mut self.pairs,
+        let pair_place = self.pairs.touch_or_insert(
             cached[PAIR],
             (ends.src, ends.dst),
             &mut self.books.hosts_evicted,
@@ -576,85 +569,10 @@ fn report_due_ns(flow: &Flow, settings: &Settings) -> Option<u64> {
         .then(|| flow.reported_ns.saturating_add(settings.report_interval_ns))
 }
 
-/// Place of a key's window, by the flow's memory of it or by lookup; begun if there is none.
-fn window<K: Copy + Eq + std::hash::Hash, V: Default>(
-    map: &mut LruMap<K, V>,
-    cached: Place,
-    key: K,
-    evicted: &mut u64,
-) -> Place {
-    let known = if map.is_live(cached) && *map.key_at(cached) == key {
-        Some(cached)
-    } else {
-        map.find(&key)
-    };
-    if let Some(place) = known {
-        map.touch(place);
-        return place;
-    }
-    if map.is_full()
-        && let Some(oldest) = map.oldest()
-    {
-        map.remove(oldest);
-        *evicted += 1;
-    }
-    map.insert(key, V::default())
-}
-
 /// An address as one number, for sketches.
 fn fold(address: &Address) -> u64 {
     let value = u128::from_be_bytes(*address);
     crate::flow::decay::mix((value >> 64) as u64) ^ value as u64
-}
-
-/// Takes a judgement into the verdict of its flow: the highest score so far decides.
-fn apply(flow: &mut Flow, model: &Model, judgement: &Judgement, row: &[f32; FEATURES]) {
-    let first = flow.verdict.verdict == Verdict::NoVerdict;
-    if !first && judgement.score <= flow.verdict.score {
-        return;
-    }
-    flow.verdict.score = judgement.score;
-    flow.verdict.probability = judgement.probability;
-    flow.verdict.verdict = model.verdict(judgement.score);
-    if flow.verdict.verdict < Verdict::Unsure {
-        return;
-    }
-    flow.class = judgement.class;
-    let kind = model
-        .classes()
-        .get(usize::from(judgement.class))
-        .map_or("", String::as_str);
-    if flow.verdict.kind.as_deref() != Some(kind) {
-        flow.verdict.kind = Some(kind.to_owned());
-    }
-    flow.verdict.reasons = reasons(model, row);
-}
-
-/// The strongest contributions, largest first, and the sum of the rest as "others".
-fn reasons(model: &Model, row: &[f32; FEATURES]) -> Vec<Reason> {
-    let explanation = model.explain(row);
-    let mut order: [usize; FEATURES] = std::array::from_fn(|i| i);
-    let strength = |i: &usize| -explanation.contributions[*i].abs();
-    order.sort_by(|a, b| strength(a).total_cmp(&strength(b)));
-    let mut reasons: Vec<_> = order[..REASONS_MAX]
-        .iter()
-        .map(|&i| Reason {
-            feature: FEATURE_SPECS[i].name,
-            value: row[i],
-            contribution: explanation.contributions[i],
-        })
-        .collect();
-    let others = explanation.bias
-        + order[REASONS_MAX..]
-            .iter()
-            .map(|&i| explanation.contributions[i])
-            .sum::<f32>();
-    reasons.push(Reason {
-        feature: "others",
-        value: 0.0,
-        contribution: others,
-    });
-    reasons
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! (monotonic, never backwards) and what [`Engine::advance`] is told.
 
 mod core;
+mod judging;
 
 use netml_common::{Direction, PacketRecord};
 

@@ -187,6 +187,25 @@ impl<K: Copy + Eq + Hash, V> LruMap<K, V> {
     }
 }
 
+impl<K: Copy + Eq + Hash, V: Default> LruMap<K, V> {
+    /// Place of the key's entry, which becomes the newest: at `cached` if it is still there, else
+    /// by lookup, else begun anew. An entry that has to make room is counted in `evicted`.
+    pub fn touch_or_insert(&mut self, cached: Place, key: K, evicted: &mut u64) -> Place {
+        let is_cached = self.is_live(cached) && *self.key_at(cached) == key;
+        if let Some(place) = is_cached.then_some(cached).or_else(|| self.find(&key)) {
+            self.touch(place);
+            return place;
+        }
+        if self.is_full()
+            && let Some(oldest) = self.oldest()
+        {
+            self.remove(oldest);
+            *evicted += 1;
+        }
+        self.insert(key, V::default())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
