@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use netml_agent::commands::{Misuse, capture, diagnose, replay, run};
+use netml_agent::commands::{Misuse, capture, diagnose, in_one_line, replay, run};
 #[cfg(feature = "train")]
 use netml_agent::commands::{cross_validate, dataset, evaluate, train};
 use tracing_subscriber::EnvFilter;
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
         // Whoever read our output has seen enough.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", in_one_line(&error));
             ExitCode::from(if error.is::<Misuse>() { 2 } else { 1 })
         }
     }

@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     match serve(web, grpc, data, token_file.as_deref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("netml-collector: {error:#}");
+            eprintln!("netml-collector: {}", in_one_line(&error));
             match error.downcast_ref::<StartError>() {
                 Some(StartError::NotLoopback(_)) => ExitCode::from(2),
                 _ => ExitCode::FAILURE,
@@ -141,4 +141,16 @@ fn token_of(path: &Path) -> anyhow::Result<Token> {
             Err(error).with_context(|| format!("cannot read the token file {}", path.display()))
         }
     }
+}
+
+/// An error and its causes in one line. A cause that the text before it tells already is left out.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !line.contains(&cause) {
+            line.push_str(": ");
+            line.push_str(&cause);
+        }
+    }
+    line
 }

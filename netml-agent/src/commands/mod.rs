@@ -64,3 +64,16 @@ impl ModelArgs {
         Ok(Some(Arc::new(model)))
     }
 }
+
+/// An error and its causes in one line. A cause that the text before it tells already is left out.
+#[must_use]
+pub fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !line.contains(&cause) {
+            line.push_str(": ");
+            line.push_str(&cause);
+        }
+    }
+    line
+}

@@ -185,7 +185,7 @@ impl Playlist {
                 }
                 if let Err(error) = play_one(file, speed, model.as_ref(), &mut teller) {
                     failed += 1;
-                    eprintln!("error: {error:#}");
+                    eprintln!("error: {}", crate::commands::in_one_line(&error));
                 }
             }
             // A list of which nothing can be played is not tried for ever.

@@ -28,7 +28,7 @@ pub(super) fn run(
                 if files.len() == 1 {
                     return Err(error);
                 }
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}", crate::commands::in_one_line(&error));
             }
         }
     }
