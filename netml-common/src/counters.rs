@@ -83,7 +83,7 @@ impl ProtocolClass {
 
 /// Totals of one interface and direction on one CPU. All fields are cumulative since attach.
 ///
-/// `frames == recorded + Σ lost`. `packets ≥ frames`: a super-packet is one frame and as many
+/// `frames == recorded + mapped + Σ lost`. `packets ≥ frames`: a super-packet is one frame and as many
 /// wire packets as it has segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -96,6 +96,8 @@ pub struct InterfaceCounters {
     pub frames: u64,
     /// Records submitted to the ring.
     pub recorded: u64,
+    /// Frames counted in the kernel's flow map instead of a record.
+    pub mapped: u64,
     /// Frames without a record, by [`crate::LossReason`] index.
     pub lost: [u64; KERNEL_LOSS_REASONS],
     /// Wire packets by [`ProtocolClass`] index.
@@ -104,7 +106,7 @@ pub struct InterfaceCounters {
     pub protocol_bytes: [u64; PROTOCOL_CLASSES],
 }
 
-const _: () = assert!(size_of::<InterfaceCounters>() == 8 * (4 + 12 + 7 + 7));
+const _: () = assert!(size_of::<InterfaceCounters>() == 8 * (5 + KERNEL_LOSS_REASONS + 7 + 7));
 
 impl InterfaceCounters {
     /// All zero.
@@ -113,6 +115,7 @@ impl InterfaceCounters {
         bytes: 0,
         frames: 0,
         recorded: 0,
+        mapped: 0,
         lost: [0; KERNEL_LOSS_REASONS],
         protocol_packets: [0; PROTOCOL_CLASSES],
         protocol_bytes: [0; PROTOCOL_CLASSES],
@@ -131,6 +134,7 @@ impl InterfaceCounters {
         self.bytes = self.bytes.wrapping_add(other.bytes);
         self.frames = self.frames.wrapping_add(other.frames);
         self.recorded = self.recorded.wrapping_add(other.recorded);
+        self.mapped = self.mapped.wrapping_add(other.mapped);
         for (sum, value) in self.lost.iter_mut().zip(other.lost) {
             *sum = sum.wrapping_add(value);
         }
@@ -142,7 +146,7 @@ impl InterfaceCounters {
         }
     }
 
-    /// Frames that gave no record, over all reasons.
+    /// Frames that gave neither a record nor a count in the flow map, over all reasons.
     #[must_use]
     pub fn lost_total(&self) -> u64 {
         self.lost
@@ -150,9 +154,13 @@ impl InterfaceCounters {
             .fold(0, |sum, value| sum.wrapping_add(*value))
     }
 
-    /// `frames == recorded + Σ lost`.
+    /// `frames == recorded + mapped + Σ lost`.
     #[must_use]
     pub fn balanced(&self) -> bool {
-        self.frames == self.recorded.wrapping_add(self.lost_total())
+        self.frames
+            == self
+                .recorded
+                .wrapping_add(self.mapped)
+                .wrapping_add(self.lost_total())
     }
 }

@@ -4,11 +4,11 @@
 //! the kernel programs, the rest by the agent. A reason's number is its index in every counter
 //! array and never changes; new ones go to the end of their part.
 
-/// Number of reasons the kernel programs count; the length of their counter array.
-pub const KERNEL_LOSS_REASONS: usize = 12;
+/// Room for the reasons the kernel programs count; the length of their counter array.
+pub const KERNEL_LOSS_REASONS: usize = 24;
 
-/// Number of all reasons.
-pub const LOSS_REASONS: usize = 16;
+/// Room for all reasons.
+pub const LOSS_REASONS: usize = 32;
 
 /// Why a frame, packet or record went no further. It was still counted in the totals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,15 +34,15 @@ pub enum LossReason {
     Ipv6ExtensionDepth = 8,
     /// The packet came from an interface the loader gave no slot.
     UnknownInterface = 9,
-    // 10 and 11 are kept free, so that a new kernel reason moves no number.
+    // The numbers up to 23 are kept free, so that a new kernel reason moves no other.
     /// The record was of an unknown kind or version, or contradicted itself.
-    RecordRefused = 12,
+    RecordRefused = 24,
     /// A packet sample above the budget of its second; its flow still has it.
-    SampleBudget = 13,
+    SampleBudget = 25,
     /// A record for the collector above the bound of the backlog.
-    BacklogFull = 14,
+    BacklogFull = 26,
     /// A capture file's packet was cut before its headers ended, or its link type is not known.
-    CaptureRefused = 15,
+    CaptureRefused = 27,
 }
 
 impl LossReason {
