@@ -20,7 +20,7 @@ pub enum LossReason {
     TruncatedLink = 1,
     /// Address resolution (EtherType 0x0806), which has no IP header.
     Arp = 2,
-    /// Any EtherType other than IPv4, IPv6, ARP and VLAN tags, or an 802.3 length.
+    /// An EtherType that is neither walked nor named by a reason of its own.
     OtherEthertype = 3,
     /// More than [`crate::walk::VLAN_TAGS_MAX`] VLAN tags.
     VlanDepth = 4,
@@ -34,6 +34,29 @@ pub enum LossReason {
     Ipv6ExtensionDepth = 8,
     /// The packet came from an interface the loader gave no slot.
     UnknownInterface = 9,
+    /// Link layer discovery (EtherType 0x88cc).
+    Lldp = 10,
+    /// An 802.3 length instead of an EtherType: LLC, as spanning tree uses it.
+    Llc = 11,
+    /// Port authentication, 802.1X (EtherType 0x888e).
+    Eapol = 12,
+    /// PPPoE discovery stage (EtherType 0x8863).
+    PppoeDiscovery = 13,
+    /// A PPPoE session frame of another PPP protocol than IPv4 and IPv6: link control and the
+    /// like.
+    PppControl = 14,
+    /// Precision time protocol over Ethernet (EtherType 0x88f7).
+    Ptp = 15,
+    /// Encrypted by MACsec (EtherType 0x88e5): the headers behind cannot be read.
+    Macsec = 16,
+    /// Ethernet configuration test (EtherType 0x9000).
+    EthernetLoopback = 17,
+    /// Slow protocols (EtherType 0x8809): link aggregation, OAM.
+    SlowProtocol = 18,
+    /// More than [`crate::walk::MPLS_LABELS_MAX`] MPLS labels.
+    MplsDepth = 19,
+    /// MPLS labels before something other than IPv4 and IPv6: a pseudowire.
+    MplsPayload = 20,
     // The numbers up to 23 are kept free, so that a new kernel reason moves no other.
     /// The record was of an unknown kind or version, or contradicted itself.
     RecordRefused = 24,
@@ -47,7 +70,7 @@ pub enum LossReason {
 
 impl LossReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 25] = [
         Self::RingFull,
         Self::TruncatedLink,
         Self::Arp,
@@ -58,6 +81,17 @@ impl LossReason {
         Self::BadIpv6Extension,
         Self::Ipv6ExtensionDepth,
         Self::UnknownInterface,
+        Self::Lldp,
+        Self::Llc,
+        Self::Eapol,
+        Self::PppoeDiscovery,
+        Self::PppControl,
+        Self::Ptp,
+        Self::Macsec,
+        Self::EthernetLoopback,
+        Self::SlowProtocol,
+        Self::MplsDepth,
+        Self::MplsPayload,
         Self::RecordRefused,
         Self::SampleBudget,
         Self::BacklogFull,
@@ -84,6 +118,17 @@ impl LossReason {
             Self::BadIpv6Extension => "bad-ipv6-extension",
             Self::Ipv6ExtensionDepth => "ipv6-extension-depth",
             Self::UnknownInterface => "unknown-interface",
+            Self::Lldp => "lldp",
+            Self::Llc => "llc",
+            Self::Eapol => "eapol",
+            Self::PppoeDiscovery => "pppoe-discovery",
+            Self::PppControl => "ppp-control",
+            Self::Ptp => "ptp",
+            Self::Macsec => "macsec",
+            Self::EthernetLoopback => "ethernet-loopback",
+            Self::SlowProtocol => "slow-protocol",
+            Self::MplsDepth => "mpls-depth",
+            Self::MplsPayload => "mpls-payload",
             Self::RecordRefused => "record-refused",
             Self::SampleBudget => "sample-budget",
             Self::BacklogFull => "backlog-full",
@@ -94,6 +139,20 @@ impl LossReason {
     /// True where the frame simply has no IP packet inside: nothing was lost, only not analysed.
     #[must_use]
     pub const fn is_not_ip(self) -> bool {
-        matches!(self, Self::Arp | Self::OtherEthertype)
+        matches!(
+            self,
+            Self::Arp
+                | Self::OtherEthertype
+                | Self::Lldp
+                | Self::Llc
+                | Self::Eapol
+                | Self::PppoeDiscovery
+                | Self::PppControl
+                | Self::Ptp
+                | Self::Macsec
+                | Self::EthernetLoopback
+                | Self::SlowProtocol
+                | Self::MplsPayload
+        )
     }
 }

@@ -10,34 +10,12 @@ use crate::record::{
     Direction, KIND_PACKET, Marks, PACKET_RECORD_BYTES, PacketRecord, RECORD_VERSION,
 };
 
-/// VLAN tags (802.1Q or 802.1ad) walked; a frame with more is counted as
-/// [`LossReason::VlanDepth`].
-pub const VLAN_TAGS_MAX: usize = 2;
+mod ip;
+mod link;
+mod transport;
 
-/// IPv6 extension headers walked; a packet with more is counted as
-/// [`LossReason::Ipv6ExtensionDepth`].
-pub const IPV6_EXTENSIONS_MAX: usize = 8;
-
-/// Length of an Ethernet header without tags.
-pub const ETHERNET_HEADER_BYTES: u32 = 14;
-
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_ARP: u16 = 0x0806;
-const ETHERTYPE_VLAN: u16 = 0x8100;
-const ETHERTYPE_QINQ: u16 = 0x88a8;
-const ETHERTYPE_QINQ_OLD: u16 = 0x9100;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-
-const PROTO_HOP_BY_HOP: u8 = 0;
-const PROTO_TCP: u8 = 6;
-const PROTO_ICMP: u8 = 1;
-const PROTO_UDP: u8 = 17;
-const PROTO_ROUTING: u8 = 43;
-const PROTO_FRAGMENT: u8 = 44;
-const PROTO_AH: u8 = 51;
-const PROTO_ICMPV6: u8 = 58;
-const PROTO_DESTINATION: u8 = 60;
-const PROTO_MOBILITY: u8 = 135;
+pub use ip::IPV6_EXTENSIONS_MAX;
+pub use link::{ETHERNET_HEADER_BYTES, MPLS_LABELS_MAX, VLAN_TAGS_MAX};
 
 /// Bytes of a frame, readable at an offset. Each read checks its own bounds.
 pub trait HeaderBytes {
@@ -219,227 +197,29 @@ pub fn walk_into<B: HeaderBytes + ?Sized>(
     link: Link,
     walked: &mut Walked,
 ) -> Result<(), LossReason> {
-    let (offset, ethertype, vlan) = match link {
-        Link::Ethernet => ethernet(bytes)?,
-        Link::RawIp => match bytes.u8_at(0).ok_or(LossReason::TruncatedLink)? >> 4 {
-            4 => (0, ETHERTYPE_IPV4, 0),
-            6 => (0, ETHERTYPE_IPV6, 0),
-            _ => return Err(LossReason::OtherEthertype),
-        },
-        Link::Network { offset, ethertype } => vlan_tags(bytes, offset, ethertype)?,
+    let start = match link {
+        Link::Ethernet => link::ethernet(bytes, 0)?,
+        Link::RawIp => link::raw_ip(bytes, 0, LossReason::OtherEthertype)?,
+        Link::Network { offset, ethertype } => link::behind(bytes, offset, ethertype)?,
     };
-    let offset = bytes.forget(offset);
-    match ethertype {
-        ETHERTYPE_IPV4 => ipv4(bytes, offset, frame_bytes, vlan, walked)?,
-        ETHERTYPE_IPV6 => ipv6(bytes, offset, frame_bytes, vlan, walked)?,
-        ETHERTYPE_ARP => return Err(LossReason::Arp),
-        _ => return Err(LossReason::OtherEthertype),
-    }
-    transport(bytes, walked);
+    network(bytes, start, frame_bytes, walked)?;
+    transport::transport(bytes, walked);
     Ok(())
 }
 
 #[inline(always)]
-fn ethernet<B: HeaderBytes + ?Sized>(bytes: &B) -> Result<(u32, u16, u8), LossReason> {
-    let ethertype = bytes.u16_at(12).ok_or(LossReason::TruncatedLink)?;
-    vlan_tags(bytes, ETHERNET_HEADER_BYTES, ethertype)
-}
-
-#[inline(always)]
-fn vlan_tags<B: HeaderBytes + ?Sized>(
+fn network<B: HeaderBytes + ?Sized>(
     bytes: &B,
-    mut offset: u32,
-    mut ethertype: u16,
-) -> Result<(u32, u16, u8), LossReason> {
-    let mut vlan = 0;
-    for _ in 0..VLAN_TAGS_MAX {
-        if !is_vlan(ethertype) {
-            return Ok((offset, ethertype, vlan));
-        }
-        vlan = Marks::VLAN;
-        ethertype = bytes.u16_at(offset + 2).ok_or(LossReason::TruncatedLink)?;
-        offset += 4;
-    }
-    if is_vlan(ethertype) {
-        return Err(LossReason::VlanDepth);
-    }
-    Ok((offset, ethertype, vlan))
-}
-
-#[inline(always)]
-const fn is_vlan(ethertype: u16) -> bool {
-    matches!(
-        ethertype,
-        ETHERTYPE_VLAN | ETHERTYPE_QINQ | ETHERTYPE_QINQ_OLD
-    )
-}
-
-/// RFC 791 §3.1.
-#[inline(always)]
-fn ipv4<B: HeaderBytes + ?Sized>(
-    bytes: &B,
-    offset: u32,
+    start: link::Network,
     frame_bytes: u32,
-    vlan: u8,
     walked: &mut Walked,
 ) -> Result<(), LossReason> {
-    const BAD: LossReason = LossReason::BadIpv4Header;
-    let version_ihl = bytes.u8_at(offset).ok_or(BAD)?;
-    let header_bytes = u32::from(version_ihl & 0x0f) * 4;
-    if version_ihl >> 4 != 4 || header_bytes < 20 {
-        return Err(BAD);
+    let offset = bytes.forget(start.offset);
+    if start.ethertype == link::ETHERTYPE_IPV4 {
+        ip::ipv4(bytes, offset, frame_bytes, start.marks, walked)
+    } else {
+        ip::ipv6(bytes, offset, frame_bytes, start.marks, walked)
     }
-    let total_bytes = match u32::from(bytes.u16_at(offset + 2).ok_or(BAD)?) {
-        0 => frame_bytes.saturating_sub(offset),
-        given => given,
-    };
-    if total_bytes < header_bytes {
-        return Err(BAD);
-    }
-    let fragment = bytes.u16_at(offset + 6).ok_or(BAD)?;
-    let hop_limit = bytes.u8_at(offset + 8).ok_or(BAD)?;
-    let ip_protocol = bytes.u8_at(offset + 9).ok_or(BAD)?;
-    walked.src = mapped(bytes.ipv4_at(offset + 12).ok_or(BAD)?);
-    walked.dst = mapped(bytes.ipv4_at(offset + 16).ok_or(BAD)?);
-    let mut marks = vlan;
-    if fragment & 0x1fff != 0 {
-        marks |= Marks::FRAGMENT_LATER;
-    } else if fragment & 0x2000 != 0 {
-        marks |= Marks::FRAGMENT_FIRST;
-    }
-    walked.ip_protocol = ip_protocol;
-    walked.marks = marks;
-    walked.hop_limit = hop_limit;
-    walked.payload_bytes = total_bytes - header_bytes;
-    walked.header_bytes = offset + header_bytes;
-    Ok(())
-}
-
-/// RFC 8200 §3 and §4.
-#[inline(always)]
-fn ipv6<B: HeaderBytes + ?Sized>(
-    bytes: &B,
-    offset: u32,
-    frame_bytes: u32,
-    vlan: u8,
-    walked: &mut Walked,
-) -> Result<(), LossReason> {
-    const BAD: LossReason = LossReason::BadIpv6Header;
-    const BAD_EXTENSION: LossReason = LossReason::BadIpv6Extension;
-    if bytes.u8_at(offset).ok_or(BAD)? >> 4 != 6 {
-        return Err(BAD);
-    }
-    let payload_field = bytes.u16_at(offset + 4).ok_or(BAD)?;
-    let mut next = bytes.u8_at(offset + 6).ok_or(BAD)?;
-    walked.hop_limit = bytes.u8_at(offset + 7).ok_or(BAD)?;
-    walked.src = bytes.ipv6_at(offset + 8).ok_or(BAD)?;
-    walked.dst = bytes.ipv6_at(offset + 24).ok_or(BAD)?;
-    let mut marks = vlan | Marks::IPV6;
-    let mut at = offset + 40;
-    let mut left_bytes = match payload_field {
-        0 => frame_bytes.saturating_sub(at),
-        given => u32::from(given),
-    };
-    for walked_extensions in 0..=IPV6_EXTENSIONS_MAX {
-        at = bytes.forget(at);
-        left_bytes = bytes.forget(left_bytes);
-        let next_and_marks = bytes.forget(u32::from(next) << 8 | u32::from(marks));
-        next = (next_and_marks >> 8) as u8;
-        marks = (next_and_marks & 0xff) as u8;
-        let unit_bytes = match next {
-            PROTO_HOP_BY_HOP | PROTO_ROUTING | PROTO_DESTINATION | PROTO_MOBILITY => 8,
-            PROTO_AH => 4,
-            PROTO_FRAGMENT => 0,
-            _ => break,
-        };
-        if walked_extensions == IPV6_EXTENSIONS_MAX {
-            return Err(LossReason::Ipv6ExtensionDepth);
-        }
-        let next_and_length = bytes.u16_at(at).ok_or(BAD_EXTENSION)?;
-        let extension_bytes = 8 + u32::from(next_and_length & 0xff) * unit_bytes;
-        let mut is_fragment_later = false;
-        if next == PROTO_FRAGMENT {
-            let fragment = bytes.u16_at(at + 2).ok_or(BAD_EXTENSION)?;
-            if fragment & 0xfff8 != 0 {
-                marks |= Marks::FRAGMENT_LATER;
-                is_fragment_later = true;
-            } else if fragment & 1 != 0 {
-                marks |= Marks::FRAGMENT_FIRST;
-            }
-        }
-        next = (next_and_length >> 8) as u8;
-        at += extension_bytes;
-        left_bytes = left_bytes.saturating_sub(extension_bytes);
-        if is_fragment_later {
-            // What follows is the middle of a packet: any "extension" there is payload.
-            break;
-        }
-    }
-    walked.ip_protocol = next;
-    walked.marks = marks;
-    walked.payload_bytes = left_bytes;
-    walked.header_bytes = at;
-    Ok(())
-}
-
-/// Fills ports, flags and window, and moves the payload behind the transport header. A cut header
-/// is marked and not an error: the packet still belongs to its addresses.
-#[inline(always)]
-fn transport<B: HeaderBytes + ?Sized>(bytes: &B, walked: &mut Walked) {
-    walked.src_port = 0;
-    walked.dst_port = 0;
-    walked.tcp_flags = 0;
-    walked.tcp_window = 0;
-    if walked.marks & Marks::FRAGMENT_LATER != 0 {
-        return;
-    }
-    let at = bytes.forget(walked.header_bytes);
-    let header_bytes = match walked.ip_protocol {
-        PROTO_TCP => tcp(bytes, at, walked),
-        PROTO_UDP => ports(bytes, at, walked).map(|()| 8),
-        PROTO_ICMP | PROTO_ICMPV6 => icmp(bytes, at, walked),
-        _ => Some(0),
-    };
-    match header_bytes {
-        Some(header_bytes) => {
-            walked.header_bytes = at + header_bytes;
-            walked.payload_bytes = walked.payload_bytes.saturating_sub(header_bytes);
-        }
-        None => {
-            walked.marks |= Marks::L4_CUT;
-            walked.src_port = 0;
-            walked.dst_port = 0;
-        }
-    }
-}
-
-#[inline(always)]
-fn ports<B: HeaderBytes + ?Sized>(bytes: &B, at: u32, walked: &mut Walked) -> Option<()> {
-    walked.src_port = bytes.u16_at(at)?;
-    walked.dst_port = bytes.u16_at(at + 2)?;
-    Some(())
-}
-
-/// RFC 9293 §3.1.
-#[inline(always)]
-fn tcp<B: HeaderBytes + ?Sized>(bytes: &B, at: u32, walked: &mut Walked) -> Option<u32> {
-    ports(bytes, at, walked)?;
-    let offset_and_flags = bytes.u16_at(at + 12)?;
-    let header_bytes = u32::from(offset_and_flags >> 12) * 4;
-    let tcp_window = bytes.u16_at(at + 14)?;
-    if header_bytes < 20 {
-        return None;
-    }
-    walked.tcp_flags = (offset_and_flags & 0xff) as u8;
-    walked.tcp_window = tcp_window;
-    Some(header_bytes)
-}
-
-#[inline(always)]
-fn icmp<B: HeaderBytes + ?Sized>(bytes: &B, at: u32, walked: &mut Walked) -> Option<u32> {
-    walked.src_port = u16::from(bytes.u8_at(at)?);
-    walked.dst_port = u16::from(bytes.u8_at(at + 1)?);
-    Some(8)
 }
 
 /// IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2).

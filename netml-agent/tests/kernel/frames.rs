@@ -67,6 +67,22 @@ fn tagged(tags: &[u16], rest: &[u8], ethertype: u16) -> Vec<u8> {
     frame
 }
 
+fn mpls(labels: usize, packet: &[u8]) -> Vec<u8> {
+    let mut rest = Vec::new();
+    for i in 1..=labels {
+        rest.extend([0, 1, u8::from(i == labels), 64]);
+    }
+    rest.extend(packet);
+    ethernet(0x8847, &rest)
+}
+
+fn pppoe(protocol: u16, packet: &[u8]) -> Vec<u8> {
+    let mut rest = vec![0x11, 0, 0, 1, 0, 0];
+    rest.extend(protocol.to_be_bytes());
+    rest.extend(packet);
+    ethernet(0x8864, &rest)
+}
+
 /// One frame of every shape the walk knows.
 pub(crate) fn all() -> Vec<Vec<u8>> {
     let udp4 = ipv4(17, &[], 0, &UDP);
@@ -85,9 +101,43 @@ pub(crate) fn all() -> Vec<Vec<u8>> {
         ethernet(0x0800, &[]),
         tagged(&[0x8100], &udp4, 0x0800),
         tagged(&[0x88a8, 0x8100], &udp4, 0x0800),
-        tagged(&[0x8100, 0x8100, 0x8100], &udp4, 0x0800),
+        tagged(&[0x88a8, 0x88a8, 0x8100], &udp4, 0x0800),
+        tagged(&[0x8100; 4], &udp4, 0x0800),
+        mpls(1, &udp4),
+        mpls(6, &ipv6(17, &UDP)),
+        mpls(7, &udp4),
+        mpls(1, &[0; 40]),
+        pppoe(0x0021, &udp4),
+        pppoe(0x0057, &ipv6(6, &tcp_segment(5))),
+        pppoe(0xc021, &[1, 1, 0, 4]),
+        ethernet(
+            0x0800,
+            &ipv4(51, &[], 0, &{
+                let mut rest = vec![6, 4];
+                rest.extend([0; 22]);
+                rest.extend(tcp_segment(9));
+                rest
+            }),
+        ),
+        ethernet(0x0800, &ipv4(51, &[], 0, &[6])),
+        ethernet(
+            0x0800,
+            &ipv4(
+                132,
+                &[],
+                0,
+                &[0x0b, 0x59, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 4],
+            ),
+        ),
         ethernet(0x0806, &[0; 28]),
         ethernet(0x88cc, &[0; 46]),
+        ethernet(0x888e, &[0; 46]),
+        ethernet(0x8863, &[0; 46]),
+        ethernet(0x88f7, &[0; 46]),
+        ethernet(0x88e5, &[0; 46]),
+        ethernet(0x9000, &[0; 46]),
+        ethernet(0x8809, &[0; 46]),
+        ethernet(0x8999, &[0; 46]),
         ethernet(40, &[0x42; 40]),
         ethernet(0x86dd, &ipv6(6, &tcp_segment(20))),
         ethernet(0x86dd, &ipv6(58, &[135, 0, 0, 0, 0, 0, 0, 0])),

@@ -95,7 +95,7 @@ fn fragments_are_marked_and_only_the_first_has_ports() {
 }
 
 #[test]
-fn two_vlan_tags_are_walked_and_a_third_is_counted() {
+fn three_vlan_tags_are_walked_and_a_fourth_is_counted() {
     let packet = ip4(17, &[], 0, &UDP_DATAGRAM);
     let tagged = |tags: usize| {
         let mut rest = Vec::new();
@@ -107,8 +107,69 @@ fn two_vlan_tags_are_walked_and_a_third_is_counted() {
         eth(0x8100, &rest)
     };
     assert_eq!(walk_eth(&tagged(1)).unwrap().marks, Marks::VLAN);
-    assert_eq!(walk_eth(&tagged(2)).unwrap().src_port, 1234);
-    assert_eq!(walk_eth(&tagged(3)), Err(LossReason::VlanDepth));
+    assert_eq!(walk_eth(&tagged(3)).unwrap().src_port, 1234);
+    assert_eq!(walk_eth(&tagged(4)), Err(LossReason::VlanDepth));
+}
+
+/// A stack of `labels` labels before `payload`.
+fn mpls(labels: usize, payload: &[u8]) -> Vec<u8> {
+    let mut rest = Vec::new();
+    for i in 1..=labels {
+        rest.extend([0, 1, u8::from(i == labels), 64]);
+    }
+    rest.extend(payload);
+    eth(0x8847, &rest)
+}
+
+#[test]
+fn mpls_labels_are_walked_to_the_ip_header_and_a_deeper_stack_is_counted() {
+    let v4 = ip4(17, &[], 0, &UDP_DATAGRAM);
+    for labels in 1..=MPLS_LABELS_MAX {
+        assert_eq!(walk_eth(&mpls(labels, &v4)).unwrap().dst_port, 53);
+    }
+    let v6 = ip6(17, &UDP_DATAGRAM);
+    assert_eq!(walk_eth(&mpls(2, &v6)).unwrap().marks, Marks::IPV6);
+    let deep = walk_eth(&mpls(MPLS_LABELS_MAX + 1, &v4));
+    assert_eq!(deep, Err(LossReason::MplsDepth));
+    // A pseudowire's control word.
+    assert_eq!(walk_eth(&mpls(1, &[0; 40])), Err(LossReason::MplsPayload));
+    assert_eq!(walk_eth(&mpls(1, &[])), Err(LossReason::TruncatedLink));
+}
+
+#[test]
+fn a_pppoe_session_is_walked_and_its_link_control_named() {
+    let session = |protocol: u16, packet: &[u8]| {
+        let mut rest = std::vec![0x11, 0, 0, 1, 0, 0];
+        rest.extend(protocol.to_be_bytes());
+        rest.extend(packet);
+        eth(0x8864, &rest)
+    };
+    let v4 = walk_eth(&session(0x0021, &ip4(17, &[], 0, &UDP_DATAGRAM))).unwrap();
+    assert_eq!((v4.src_port, v4.payload_bytes), (1234, 4));
+    let v6 = walk_eth(&session(0x0057, &ip6(17, &UDP_DATAGRAM))).unwrap();
+    assert_eq!((v6.src_port, v6.marks), (1234, Marks::IPV6));
+    let control = walk_eth(&session(0xc021, &[1, 1, 0, 4]));
+    assert_eq!(control, Err(LossReason::PppControl));
+}
+
+#[test]
+fn an_ipv4_authentication_header_is_stepped_over() {
+    let mut rest = std::vec![17, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1];
+    rest.extend([0xee; 12]);
+    rest.extend(UDP_DATAGRAM);
+    let walked = walk_eth(&eth(0x0800, &ip4(51, &[], 0, &rest))).unwrap();
+    assert_eq!((walked.ip_protocol, walked.dst_port), (17, 53));
+    assert_eq!(walked.payload_bytes, 4);
+    let cut = walk_eth(&eth(0x0800, &ip4(51, &[], 0, &[17]))).unwrap();
+    assert_eq!((cut.ip_protocol, cut.marks), (51, Marks::L4_CUT));
+}
+
+#[test]
+fn sctp_gives_ports() {
+    let sctp = [0x0b, 0x59, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 4];
+    let walked = walk_eth(&eth(0x0800, &ip4(132, &[], 0, &sctp))).unwrap();
+    assert_eq!((walked.src_port, walked.dst_port), (2905, 80));
+    assert_eq!(walked.payload_bytes, 4);
 }
 
 #[test]
@@ -158,10 +219,22 @@ fn a_cut_transport_header_is_marked() {
 fn what_is_no_ip_packet_has_exactly_one_reason() {
     assert_eq!(walk_eth(&[0; 13]), Err(LossReason::TruncatedLink));
     assert_eq!(walk_eth(&eth(0x0806, &[0; 28])), Err(LossReason::Arp));
-    assert_eq!(
-        walk_eth(&eth(0x88cc, &[0; 28])),
-        Err(LossReason::OtherEthertype)
-    );
+    for (ethertype, reason) in [
+        (0x88cc, LossReason::Lldp),
+        (38, LossReason::Llc),
+        (0x05ff, LossReason::Llc),
+        (0x888e, LossReason::Eapol),
+        (0x8863, LossReason::PppoeDiscovery),
+        (0x88f7, LossReason::Ptp),
+        (0x88e5, LossReason::Macsec),
+        (0x9000, LossReason::EthernetLoopback),
+        (0x8809, LossReason::SlowProtocol),
+        (0x0600, LossReason::OtherEthertype),
+        (0xffff, LossReason::OtherEthertype),
+    ] {
+        assert_eq!(walk_eth(&eth(ethertype, &[0; 28])), Err(reason));
+        assert!(reason.is_not_ip());
+    }
     assert_eq!(
         walk_eth(&eth(0x0800, &[0x44; 28])),
         Err(LossReason::BadIpv4Header)
@@ -195,7 +268,9 @@ proptest! {
     #[test]
     fn any_bytes_give_headers_inside_the_frame_or_a_reason(
         bytes in proptest::collection::vec(any::<u8>(), 0..256),
-        ethertype in prop_oneof![Just(0x0800u16), Just(0x86dd), Just(0x8100), any::<u16>()],
+        ethertype in prop_oneof![
+            Just(0x0800u16), Just(0x86dd), Just(0x8100), Just(0x8847), Just(0x8864), any::<u16>(),
+        ],
     ) {
         let frame = eth(ethertype, &bytes);
         if let Ok(walked) = walk_eth(&frame)
