@@ -7,7 +7,8 @@
 //!
 //! - A packet's wire length is its original length, however little of it was captured.
 //! - `mono_ns` is the file's own time stamp in unix nanoseconds; a packet without one (pcapng
-//!   simple packet block) takes that of the packet before it.
+//!   simple packet block) takes that of the packet before it. A stamp that its neighbours do not
+//!   bear out is replaced and counted, see [`clock`].
 //! - Direction is ingress, but for packets a Linux cooked capture calls outgoing.
 //! - A frame longer than the medium carries (taken before segmentation) counts as one packet.
 //! - An interface of a pcapng file is the record's slot; those past the last slot share it.
@@ -17,19 +18,24 @@
 //! [`pcapng::INTERFACES_PER_SECTION_MAX`] interfaces. Nothing is allocated per packet.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use netml_common::walk::HeaderBytes;
 use netml_common::{INTERFACES_MAX, LOSS_REASONS, LossReason, PacketRecord, walk};
 
+pub mod clock;
 pub mod link;
 mod pcap;
 pub mod pcapng;
 pub mod source;
 pub mod write;
 
+use clock::{Clock, NEIGHBOURS};
 use link::LinkType;
 use source::{Input, InputError};
+
+pub use source::Position;
 
 /// Most captured bytes of one packet (tcpdump's own bound); a file that claims more is damaged.
 pub const FRAME_BYTES_MAX: u32 = 262_144;
@@ -103,6 +109,16 @@ pub enum CaptureWarning {
         /// Packets of it.
         packets: u64,
     },
+    /// Packets whose time stamp was replaced by that of the packet before, see [`clock`].
+    WildTimestamps {
+        /// How many.
+        packets: u64,
+    },
+    /// The capture's clock was set back; times behind go on from where they were.
+    ClockSetBack {
+        /// How often.
+        times: u64,
+    },
 }
 
 impl CaptureWarning {
@@ -124,6 +140,14 @@ impl std::fmt::Display for CaptureWarning {
                 f,
                 "link type {number} ({}) is not supported: {packets} packets not analysed; capture on an Ethernet, raw IP, Linux cooked or loopback device",
                 link::name(*number)
+            ),
+            Self::WildTimestamps { packets } => write!(
+                f,
+                "{packets} packets have a time stamp a day or more from all around them; they were given the time of the packet before"
+            ),
+            Self::ClockSetBack { times } => write!(
+                f,
+                "the clock of the capture went back by a day or more {times} times; times behind go on from where it was, so they are later than in the file"
             ),
         }
     }
@@ -149,6 +173,8 @@ pub struct CaptureBooks {
     pub records: u64,
     /// Packets that gave none, by [`LossReason`] index.
     pub lost: [u64; LOSS_REASONS],
+    /// Packets, of either kind, whose time stamp was replaced, see [`clock`].
+    pub wild_timestamps: u64,
 }
 
 impl CaptureBooks {
@@ -169,10 +195,21 @@ pub struct Reader {
     path: PathBuf,
     input: Input,
     format: Format,
+    clock: Clock,
+    /// Packets read ahead of the one given, because its time stamp was in doubt.
+    ahead: VecDeque<Stamped>,
+    /// What ended the file while reading ahead.
+    failed: Option<CaptureError>,
     books: CaptureBooks,
     unknown_links: Vec<(u32, u64)>,
     truncated_at: Option<u64>,
     ended: bool,
+}
+
+/// A packet's outcome, and its time stamp as in the file.
+struct Stamped {
+    item: Item,
+    stamp_ns: u64,
 }
 
 /// One captured packet, still in the input's buffer.
@@ -253,6 +290,9 @@ impl Reader {
                 path,
                 input,
                 format,
+                clock: Clock::default(),
+                ahead: VecDeque::with_capacity(NEIGHBOURS),
+                failed: None,
                 books: CaptureBooks::default(),
                 unknown_links: Vec::new(),
                 truncated_at: None,
@@ -274,9 +314,50 @@ impl Reader {
 
     /// The outcome of the next packet; `None` at the end of the file, see [`Self::warnings`].
     ///
+    /// A few packets are read ahead at the beginning and where the time stamps jump.
+    ///
     /// # Errors
     /// [`CaptureError`] once, where the file is damaged or cannot be read on; `None` after it.
     pub fn next_item(&mut self) -> Result<Option<Item>, CaptureError> {
+        let next = match self.ahead.pop_front() {
+            Some(next) => Some(next),
+            None => self.read()?,
+        };
+        let Some(Stamped { mut item, stamp_ns }) = next else {
+            return match self.failed.take() {
+                Some(error) => Err(error),
+                None => Ok(None),
+            };
+        };
+        if self.clock.doubts(stamp_ns) {
+            while self.ahead.len() < NEIGHBOURS && self.failed.is_none() {
+                match self.read() {
+                    Ok(Some(next)) => self.ahead.push_back(next),
+                    Ok(None) => break,
+                    Err(error) => self.failed = Some(error),
+                }
+            }
+        }
+        let behind = self.ahead.iter().map(|next| next.stamp_ns);
+        let (time_ns, is_wild) = self.clock.time_ns(stamp_ns, behind);
+        self.books.packets += 1;
+        self.books.wild_timestamps += u64::from(is_wild);
+        match &mut item {
+            Item::Packet(record) => {
+                record.mono_ns = time_ns;
+                self.books.records += 1;
+                self.books.wire_bytes += u64::from(record.wire_bytes);
+            }
+            Item::Lost(reason, wire_bytes) => {
+                self.books.lost[reason.index()] += 1;
+                self.books.wire_bytes += u64::from(*wire_bytes);
+            }
+        }
+        Ok(Some(item))
+    }
+
+    /// The next packet out of the file.
+    fn read(&mut self) -> Result<Option<Stamped>, CaptureError> {
         if self.ended {
             return Ok(None);
         }
@@ -286,17 +367,13 @@ impl Reader {
         };
         let stop = match frame {
             Ok(Some(frame)) => {
-                let item = outcome(&frame);
-                self.books.packets += 1;
-                self.books.wire_bytes += u64::from(frame.wire_bytes);
-                match item {
-                    Item::Packet(_) => self.books.records += 1,
-                    Item::Lost(reason, _) => self.books.lost[reason.index()] += 1,
-                }
                 if let Some(LinkType::Other(number)) = frame.link_type {
                     note_unknown(&mut self.unknown_links, number);
                 }
-                return Ok(Some(item));
+                return Ok(Some(Stamped {
+                    item: outcome(&frame),
+                    stamp_ns: frame.time_ns,
+                }));
             }
             Ok(None) => {
                 self.ended = true;
@@ -324,6 +401,12 @@ impl Reader {
         }
     }
 
+    /// How far the file itself (as compressed as it is) has been read.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.input.position()
+    }
+
     /// Books so far.
     #[must_use]
     pub fn books(&self) -> &CaptureBooks {
@@ -349,7 +432,11 @@ impl Reader {
         let cut = self
             .truncated_at
             .map(|offset| CaptureWarning::Truncated { offset });
-        links.chain(cut).collect()
+        let packets = self.books.wild_timestamps;
+        let wild = (packets > 0).then_some(CaptureWarning::WildTimestamps { packets });
+        let times = self.clock.set_backs();
+        let set_back = (times > 0).then_some(CaptureWarning::ClockSetBack { times });
+        links.chain(cut).chain(wild).chain(set_back).collect()
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::read::MultiGzDecoder;
 
@@ -23,6 +25,29 @@ pub(crate) enum InputError {
     Io(io::Error),
 }
 
+/// How far the file on disk has been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Bytes read, before decompression.
+    pub read_bytes: u64,
+    /// Bytes there are, where that is known: of a file, not of a pipe.
+    pub total_bytes: Option<u64>,
+}
+
+/// Counts what passes.
+struct Counted<R> {
+    read: R,
+    read_bytes: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.read.read(buffer)?;
+        self.read_bytes.fetch_add(got as u64, Ordering::Relaxed);
+        Ok(got)
+    }
+}
+
 /// A byte stream, given out in contiguous pieces of at most [`BUFFER_BYTES`].
 pub(crate) struct Input {
     read: Box<dyn Read + Send>,
@@ -30,6 +55,8 @@ pub(crate) struct Input {
     start: usize,
     end: usize,
     consumed: u64,
+    read_bytes: Arc<AtomicU64>,
+    total_bytes: Option<u64>,
 }
 
 impl Input {
@@ -38,12 +65,21 @@ impl Input {
         if path.as_os_str() == "-" {
             Self::new(Box::new(io::stdin()))
         } else {
-            Self::new(Box::new(File::open(path)?))
+            let file = File::open(path)?;
+            let metadata = file.metadata()?;
+            let mut input = Self::new(Box::new(file))?;
+            input.total_bytes = metadata.is_file().then_some(metadata.len());
+            Ok(input)
         }
     }
 
     /// Takes a stream, decompressing it when it begins like gzip.
-    pub(crate) fn new(mut read: Box<dyn Read + Send>) -> io::Result<Self> {
+    pub(crate) fn new(read: Box<dyn Read + Send>) -> io::Result<Self> {
+        let read_bytes = Arc::new(AtomicU64::new(0));
+        let mut read = Counted {
+            read,
+            read_bytes: Arc::clone(&read_bytes),
+        };
         let mut magic = Vec::with_capacity(GZIP_MAGIC.len());
         read.by_ref()
             .take(GZIP_MAGIC.len() as u64)
@@ -60,7 +96,17 @@ impl Input {
             start: 0,
             end: 0,
             consumed: 0,
+            read_bytes,
+            total_bytes: None,
         })
+    }
+
+    /// How far the stream itself has been read, before decompression.
+    pub(crate) fn position(&self) -> Position {
+        Position {
+            read_bytes: self.read_bytes.load(Ordering::Relaxed),
+            total_bytes: self.total_bytes,
+        }
     }
 
     /// Bytes given out or skipped so far.

@@ -349,6 +349,53 @@ fn gzip_is_told_by_its_magic_and_a_cut_one_is_a_cut_file() {
 }
 
 #[test]
+fn a_wild_time_stamp_is_replaced_counted_and_told_and_no_packet_is_lost_before_an_error() {
+    let frame = udp_frame(1);
+    let mut file = pcap_header(false, 0xa1b2_c3d4, 1);
+    for seconds in [1_600_000_000, 4_000_000_000, 1_600_000_002] {
+        file.extend(pcap_packet(false, (seconds, 0), 100, &frame));
+    }
+    for value in [0, 0, u32::MAX, u32::MAX] {
+        file.extend(word(false, value));
+    }
+    let mut reader = read(file).unwrap();
+    let (items, error) = items(&mut reader);
+    assert!(matches!(error, Some(CaptureError::Damaged { .. })));
+    let seconds: Vec<_> = items
+        .iter()
+        .map(|item| match item {
+            Item::Packet(record) => record.mono_ns / 1_000_000_000,
+            Item::Lost(reason, _) => panic!("lost: {reason:?}"),
+        })
+        .collect();
+    assert_eq!(seconds, [1_600_000_000, 1_600_000_000, 1_600_000_002]);
+    assert_eq!(
+        (reader.books().packets, reader.books().wild_timestamps),
+        (3, 1)
+    );
+    assert_eq!(
+        reader.warnings(),
+        [CaptureWarning::WildTimestamps { packets: 1 }]
+    );
+    assert!(
+        reader.next_item().unwrap().is_none(),
+        "the error comes once"
+    );
+}
+
+#[test]
+fn the_position_in_a_file_ends_at_its_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("some.pcap");
+    let file = pcap(1, &vec![udp_frame(100); 20]);
+    std::fs::write(&path, &file).unwrap();
+    let mut reader = open(&path).unwrap();
+    assert_eq!(reader.position().total_bytes, Some(file.len() as u64));
+    assert!(items(&mut reader).1.is_none());
+    assert_eq!(reader.position().read_bytes, file.len() as u64);
+}
+
+#[test]
 fn hostile_lengths_end_the_file_with_the_reason() {
     let mut file = pcap(1, &[udp_frame(0)]);
     for value in [0, 0, u32::MAX, u32::MAX] {

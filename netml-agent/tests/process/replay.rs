@@ -59,6 +59,7 @@ fn each_flow_is_one_object_and_the_books_are_on_standard_error() {
     ] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
+    assert!(!text.contains('\r'), "a progress bar without a terminal");
 }
 
 #[test]

@@ -60,10 +60,11 @@ impl FileBooks {
             debug_assert!(written.is_ok(), "a string takes everything");
         };
         line(format_args!(
-            "capture: {} packets = {} records{}",
+            "capture: {} packets = {} records{}{}",
             capture.packets,
             capture.records,
-            losses(&capture.lost)
+            losses(&capture.lost),
+            wild(capture.wild_timestamps)
         ));
         line(format_args!(
             "engine:  {} records in = {} in ended flows + {} live; {} judged, {} out of order",
@@ -90,6 +91,14 @@ impl FileBooks {
             }
         ));
         text
+    }
+}
+
+/// `; 3 wild time stamps`, or nothing.
+fn wild(packets: u64) -> String {
+    match packets {
+        0 => String::new(),
+        packets => format!("; {packets} wild time stamps"),
     }
 }
 

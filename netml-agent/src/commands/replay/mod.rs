@@ -3,7 +3,10 @@
 //! To NDJSON the times are the files' own. To a collector they are shifted so that the first packet
 //! of each file is now; with `--speed 1x` (the default there) packets come at their own pace, and a
 //! silence in which every flow ends anyway is cut short. With `--speed max` the times of a long
-//! capture run ahead of the clock. Each file has an engine of its own.
+//! capture run ahead of the clock.
+//!
+//! Files are played in the order they are named, one after the other and each with an engine of
+//! its own: they are not merged by time, and flows do not go on from one to the next.
 
 use std::path::PathBuf;
 
@@ -16,6 +19,7 @@ mod books;
 mod collector;
 mod ndjson;
 mod player;
+mod progress;
 
 pub use books::FileBooks;
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use netml_common::LossReason;
 
 use super::Speed;
+use super::progress::Progress;
 use crate::capture_file::{self, CaptureBooks, CaptureError, CaptureWarning, Item};
 use crate::engine::{Books, Engine, Settings, Sink};
 use crate::model::Model;
@@ -64,6 +65,7 @@ pub(super) fn play<L: Listener>(
 ) -> Result<Played, CaptureError> {
     let mut reader = capture_file::open(file)?;
     let mut engine = Engine::new(Settings::default(), model);
+    let mut progress = Progress::new(file);
     let mut since_flush = 0;
     let error = 'file: loop {
         let item = match reader.next_item() {
@@ -72,6 +74,7 @@ pub(super) fn play<L: Listener>(
             Err(error) => break Some(error),
         };
         listener.outcome(&item);
+        progress.packet(reader.books(), || reader.position());
         let record = match item {
             Item::Packet(record) => record,
             Item::Lost(LossReason::CaptureRefused, _) => {
@@ -85,6 +88,7 @@ pub(super) fn play<L: Listener>(
             match listener.before_packet(record.mono_ns) {
                 Wait::Go => break,
                 Wait::NotYet(now_ns) => {
+                    progress.look(reader.books(), || reader.position());
                     engine.flush(listener);
                     engine.advance(now_ns, listener);
                 }
@@ -109,6 +113,7 @@ pub(super) fn play<L: Listener>(
             break 'file None;
         }
     };
+    progress.end();
     engine.finish(listener);
     Ok(Played {
         capture: *reader.books(),
