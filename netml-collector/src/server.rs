@@ -9,13 +9,12 @@ use netml_proto::{BATCH_BYTES_MAX, v1::collector_server::CollectorServer};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::clock;
 use crate::ingest::books::Books;
 use crate::ingest::registry::Registry;
 use crate::ingest::service::{Service, stopped};
-use crate::ingest::{committer, registry};
+use crate::ingest::{committer, connections, registry};
 use crate::live::Live;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
@@ -119,11 +118,17 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         started_unix_ms,
         stop: stop_seen.clone(),
     };
+    let (web_books, grpc_books) = (Arc::clone(&books), Arc::clone(&books));
     let committer = tokio::spawn(committer::run(pending, Arc::clone(&store), books, live));
     let encoder = tokio::spawn(web::live::encode(state.clone(), updates));
     let servers = vec![
-        tokio::spawn(serve_web(web_listener, state, stop_seen.clone())),
-        tokio::spawn(serve_grpc(grpc_listener, service, stop_seen)),
+        tokio::spawn(web::connections::serve(
+            web_listener,
+            web::router(state),
+            web_books,
+            stop_seen.clone(),
+        )),
+        tokio::spawn(serve_grpc(grpc_listener, service, grpc_books, stop_seen)),
     ];
     Ok(Running {
         web,
@@ -174,16 +179,12 @@ async fn listen(
     Ok((listener, bound))
 }
 
-async fn serve_web(listener: TcpListener, state: AppState, mut stop: watch::Receiver<bool>) {
-    let served = axum::serve(listener, web::router(state))
-        .with_graceful_shutdown(async move { stopped(&mut stop).await })
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the dashboard's server ended");
-    }
-}
-
-async fn serve_grpc(listener: TcpListener, service: Service, mut stop: watch::Receiver<bool>) {
+async fn serve_grpc(
+    listener: TcpListener,
+    service: Service,
+    books: Arc<Books>,
+    mut stop: watch::Receiver<bool>,
+) {
     let service = CollectorServer::new(service)
         .max_decoding_message_size(BATCH_BYTES_MAX + MESSAGE_OVERHEAD_BYTES);
     let served = tonic::transport::Server::builder()
@@ -191,7 +192,7 @@ async fn serve_grpc(listener: TcpListener, service: Service, mut stop: watch::Re
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .max_concurrent_streams(4)
         .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+        .serve_with_incoming_shutdown(connections::incoming(listener, books), async move {
             stopped(&mut stop).await;
         })
         .await;

@@ -21,6 +21,10 @@ pub struct Books {
     pub records_gap: AtomicU64,
     /// Batches the store could not take; the sensor sends them again.
     pub batches_failed: AtomicU64,
+    /// Connections closed at once because too many were open.
+    pub connections_refused: AtomicU64,
+    /// Connections closed because no whole request came in time, idle ones of browsers too.
+    pub connections_timed_out: AtomicU64,
     /// Updates that the live feed was too slow for; they are stored all the same.
     pub live_dropped: AtomicU64,
 }

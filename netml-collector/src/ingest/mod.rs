@@ -2,12 +2,13 @@
 //!
 //! Pure: [`check`] judges what came, [`sequence`] tells new records from resent ones,
 //! [`commands`] keeps what sensors answered. Shell: [`service`] speaks gRPC, [`registry`] knows
-//! who is connected, [`committer`] groups batches into transactions.
+//! who is connected, [`connections`] bounds sockets, [`committer`] groups batches into transactions.
 
 pub mod books;
 pub mod check;
 pub mod commands;
 pub mod committer;
+pub mod connections;
 pub mod registry;
 pub mod sequence;
 pub mod service;

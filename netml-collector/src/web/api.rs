@@ -60,6 +60,8 @@ pub(super) async fn status(
             records_duplicate: Books::get(&books.records_duplicate),
             records_refused: Books::get(&books.records_refused),
             records_gap: Books::get(&books.records_gap),
+            connections_refused: Books::get(&books.connections_refused),
+            connections_timed_out: Books::get(&books.connections_timed_out),
             live_dropped: Books::get(&books.live_dropped),
         },
     }))

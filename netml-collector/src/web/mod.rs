@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tokio::sync::watch;
 
@@ -16,6 +16,7 @@ use crate::store::Store;
 
 mod api;
 mod assets;
+pub mod connections;
 pub mod error;
 mod export;
 pub mod guard;
@@ -66,6 +67,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/openapi.json", get(openapi::openapi))
         .fallback(get(assets::asset))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(connections::in_time))
         .layer(from_fn_with_state(state.clone(), guard::guard))
         .with_state(state)
 }

@@ -369,6 +369,10 @@ pub struct BooksView {
     pub records_refused: u64,
     /// Given up by sensors before they came here.
     pub records_gap: u64,
+    /// Connections closed at once because too many were open.
+    pub connections_refused: u64,
+    /// Connections closed because no whole request came in time, idle ones of browsers too.
+    pub connections_timed_out: u64,
     /// Updates the live feed was too slow for.
     pub live_dropped: u64,
 }

@@ -7,6 +7,7 @@
 )]
 
 mod api;
+mod connections;
 mod durability;
 mod harness;
 mod refusals;

@@ -101,7 +101,8 @@ function Sensor({ sensor, index }) {
 const BOOKS = {
   batches_in: 'Batches in', batches_refused: 'Batches refused', batches_failed: 'Batches not stored', records_in: 'Records in',
   records_stored: 'Records stored', records_duplicate: 'Sent again, stored once', records_refused: 'Records refused',
-  records_gap: 'Records missing', live_dropped: 'Not shown live',
+  records_gap: 'Records missing', connections_refused: 'Connections refused', connections_timed_out: 'Connections idle too long',
+  live_dropped: 'Not shown live',
 };
 
 function Collector() {
