@@ -4,6 +4,8 @@
 //! name a loopback host (a rebound DNS name does not), a page of another origin gets nothing, and
 //! changes need the token.
 
+use std::net::IpAddr;
+
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -162,7 +164,8 @@ fn is_loopback(authority: &str) -> bool {
         },
         None => authority.split_once(':').unwrap_or((authority, "")),
     };
-    let known = name.eq_ignore_ascii_case("localhost") || matches!(name, "127.0.0.1" | "::1");
+    let literal = |name: &str| name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    let known = name.eq_ignore_ascii_case("localhost") || literal(name);
     known && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit())
 }
 
@@ -227,6 +230,8 @@ mod tests {
             "LocalHost:1",
             "[::1]:8080",
             "[::1]",
+            // `--web` takes any loopback address.
+            "127.0.0.2:8080",
         ] {
             assert_eq!(outcome(Method::GET, &[("host", host)]), Ok(false), "{host}");
         }
@@ -238,6 +243,8 @@ mod tests {
             "[::1",
             "[::1]x",
             "192.168.1.2:8080",
+            "0.0.0.0:8080",
+            "127.0.0.1.nip.example",
             "",
         ] {
             assert_eq!(outcome(Method::GET, &[("host", host)]), Err(403), "{host}");
