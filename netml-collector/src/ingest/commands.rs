@@ -76,7 +76,7 @@ pub struct Probe {
     pub rtt_mean_ms: Option<f64>,
     /// Longest round trip.
     pub rtt_max_ms: Option<f64>,
-    /// Mean difference of neighbouring round trips.
+    /// Mean difference of neighbouring round trips; null: fewer than two answers.
     pub jitter_ms: Option<f64>,
 }
 
@@ -194,7 +194,8 @@ fn add_hop(hops: &mut Vec<Hop>, wire: v1::TracerouteHop) {
 }
 
 fn summary(wire: v1::ProbeSummary) -> Probe {
-    let answered = |ms: f64| (wire.received > 0 && ms.is_finite()).then_some(ms);
+    let of = |answers: u32, ms: f64| (wire.received >= answers && ms.is_finite()).then_some(ms);
+    let answered = |ms| of(1, ms);
     Probe {
         address: shorten(&wire.address),
         method: shorten(&wire.method),
@@ -203,7 +204,7 @@ fn summary(wire: v1::ProbeSummary) -> Probe {
         rtt_min_ms: answered(wire.rtt_min_ms),
         rtt_mean_ms: answered(wire.rtt_mean_ms),
         rtt_max_ms: answered(wire.rtt_max_ms),
-        jitter_ms: answered(wire.jitter_ms),
+        jitter_ms: of(2, wire.jitter_ms),
     }
 }
 
@@ -248,6 +249,21 @@ mod tests {
         assert_eq!(ttls, [1, 2]);
         assert_eq!(state.hops[0].rtt_ms, [1.0]);
         assert!(commands.result(&name("a"), hop(7, 3, false)).is_none());
+    }
+
+    #[test]
+    fn what_was_not_measured_is_null_and_never_zero() {
+        let of = |received| {
+            let probe = summary(v1::ProbeSummary {
+                sent: 3,
+                received,
+                ..v1::ProbeSummary::default()
+            });
+            (probe.rtt_mean_ms, probe.jitter_ms)
+        };
+        assert_eq!(of(0), (None, None));
+        assert_eq!(of(1), (Some(0.0), None));
+        assert_eq!(of(2), (Some(0.0), Some(0.0)));
     }
 
     #[test]

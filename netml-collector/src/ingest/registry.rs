@@ -93,14 +93,18 @@ impl Registry {
             outgoing,
             _close: close,
         };
+        let mut ended = Vec::new();
         if state
             .connections
             .insert(sensor.clone(), connection)
             .is_some()
         {
             tracing::info!(%sensor, "a sensor connected anew; its older connection is closed");
+            // What the older one was asked, the newer one does not know.
+            ended = state.commands.disconnected(&sensor);
         }
         drop(state);
+        self.tell(ended);
         self.live.give(Update::Sensors);
         Some((id, closed))
     }
@@ -114,10 +118,14 @@ impl Registry {
         state.connections.remove(sensor);
         let ended = state.commands.disconnected(sensor);
         drop(state);
-        for command in ended {
+        self.tell(ended);
+        self.live.give(Update::Sensors);
+    }
+
+    fn tell(&self, changed: Vec<CommandState>) {
+        for command in changed {
             self.live.give(Update::Command(Box::new(command)));
         }
-        self.live.give(Update::Sensors);
     }
 
     /// Names of those connected.

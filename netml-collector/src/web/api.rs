@@ -303,9 +303,9 @@ pub(super) enum CommandBody {
     Probe {
         /// Host name or address.
         target: String,
-        /// 1 to 100; default 10.
+        /// 1 to 50; default 10. The sensor ends after 45 s and says how many it sent.
         count: Option<u32>,
-        /// 100 to 10000; default 500.
+        /// 100 to 5000; default 500.
         interval_ms: Option<u32>,
     },
 }
@@ -405,8 +405,8 @@ fn wire_command(
             let target = checked(target)?;
             let command = v1::Probe {
                 target: target.clone(),
-                count: within("count", count, 10, 1, 100)?,
-                interval_ms: within("interval_ms", interval_ms, 500, 100, 10_000)?,
+                count: within("count", count, 10, 1, 50)?,
+                interval_ms: within("interval_ms", interval_ms, 500, 100, 5_000)?,
             };
             ("probe", target, v1::command::Command::Probe(command))
         }

@@ -168,7 +168,15 @@ async fn commands_reach_the_sensor_and_results_come_back() {
         assert_eq!(answer.status, 400, "{target}");
         assert_eq!(answer.body.lines().count(), 1);
     }
-    for body in ["", "{}", "[]", r#"{"command": "load", "target": "a"}"#] {
+    for body in [
+        "",
+        "{}",
+        "[]",
+        r#"{"command": "load", "target": "a"}"#,
+        // More than a sensor does would come back as less than was asked for.
+        r#"{"command": "probe", "target": "a", "count": 51}"#,
+        r#"{"command": "probe", "target": "a", "interval_ms": 5001}"#,
+    ] {
         assert_eq!(post(&authorised, "host-a", body).status, 400, "{body}");
     }
     assert_eq!(post(&authorised, "host-a", &"x".repeat(20_000)).status, 413);
@@ -203,7 +211,15 @@ async fn commands_reach_the_sensor_and_results_come_back() {
     assert_eq!(state["hops"][0]["rtt_ms"], json!([0.5]));
     assert_eq!(state["hops"][0]["reached"], true);
 
-    drop(sensor);
+    // A sensor that connects anew does not know what its older connection was asked.
+    let answer = post(&authorised, "host-a", trace);
+    let sent: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    let path = format!("/api/commands/{}", sent["command_id"].as_str().unwrap());
+    let newer = Sensor::connect(&collector, hello("host-a", 2)).await;
+    let state = collector.eventually(&path, |state| state["done"] == true);
+    assert!(state["error"].as_str().unwrap().contains("disconnected"));
+
+    drop((sensor, newer));
     collector.eventually("/api/status", |status| status["sensors_connected"] == 0);
     assert_eq!(post(&authorised, "host-a", trace).status, 409);
 }
