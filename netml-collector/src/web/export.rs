@@ -15,7 +15,6 @@ use super::error::ApiError;
 use super::params::Params;
 use super::view::{ErrorView, EventItem, FlowItem, PacketItem, TrafficItem};
 use crate::clock;
-use crate::ingest::service::stopped;
 use crate::store::{Filter, PAGE_ROWS_MAX, PageRequest, RowId, Step};
 
 /// Most rows of one export; it ends there, and the last row's id says where.
@@ -129,7 +128,6 @@ fn paged(
     params.limit()?;
     let before = params.page()?.before;
     params.end()?;
-    let mut stop = state.stop.clone();
     let start = Cursor {
         before: Some(before),
         rows: 0,
@@ -141,6 +139,10 @@ fn paged(
             let Some(before) = cursor.before.filter(|_| cursor.rows < EXPORT_ROWS_MAX) else {
                 return Ok(None);
             };
+            // An error breaks the transfer off: a part must not look like the whole.
+            if *state.stop.borrow() {
+                return Err(std::io::Error::other("the collector is stopping"));
+            }
             let (chunk, rows, next) = page(&state, table, format, &filter, before, cursor.first)
                 .await
                 .map_err(|error| std::io::Error::other(error.message))?;
@@ -152,8 +154,6 @@ fn paged(
             Ok::<_, std::io::Error>(Some((Bytes::from(chunk), cursor)))
         }
     });
-    use futures_util::StreamExt as _;
-    let pages = pages.take_until(async move { stopped(&mut stop).await });
     Ok(Body::from_stream(pages))
 }
 

@@ -1,11 +1,13 @@
 //! The API over HTTP: it answers what was sent, to those who may ask.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Instant;
 
 use netml_proto::v1;
 use serde_json::json;
 
-use super::harness::{Collector, Sensor, batch, counters, flow, hello, now_ns, packet};
+use super::harness::{Collector, PATIENCE, Sensor, batch, counters, flow, hello, now_ns, packet};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_call_answers_what_the_sensor_sent() {
@@ -222,6 +224,46 @@ async fn commands_reach_the_sensor_and_results_come_back() {
     drop((sensor, newer));
     collector.eventually("/api/status", |status| status["sensors_connected"] == 0);
     assert_eq!(post(&authorised, "host-a", trace).status, 409);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_a_stop_cuts_short_does_not_look_complete() {
+    let directory = tempfile::tempdir().unwrap();
+    let collector = Collector::start(directory.path());
+    let mut sensor = Sensor::connect(&collector, hello("host-a", 1)).await;
+    // Far more than the buffers of two sockets hold.
+    const BATCHES: u64 = 60;
+    for b in 0..BATCHES {
+        sensor
+            .send(batch(1, b * 1_000 + 1, (0..1_000).map(packet).collect()))
+            .await;
+    }
+    while sensor.ack().await < BATCHES * 1_000 {}
+    let export = |web: &str| {
+        let mut stream = TcpStream::connect(web).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = format!(
+            "GET /api/export/packets.ndjson HTTP/1.1\r\nHost: {web}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
+    let mut whole = Vec::new();
+    export(&collector.web).read_to_end(&mut whole).unwrap();
+    assert!(whole.ends_with(LAST_CHUNK));
+    let mut cut = export(&collector.web);
+    let mut bytes = vec![0; 1_000];
+    cut.read_exact(&mut bytes).unwrap();
+    let web = collector.web.clone();
+    let stopping = std::thread::spawn(move || collector.stop());
+    // The listener goes as soon as the stop is known.
+    while !stopping.is_finished() && TcpStream::connect(&web).is_ok() {}
+    // A reset can come before the end.
+    drop(cut.read_to_end(&mut bytes));
+    assert!(bytes.len() < whole.len());
+    assert!(!bytes.ends_with(LAST_CHUNK));
+    assert_eq!(stopping.join().unwrap(), Some(0));
 }
 
 #[test]
