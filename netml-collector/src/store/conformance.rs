@@ -389,6 +389,40 @@ async fn a_resend_of_the_whole_story_changes_nothing() {
 }
 
 #[tokio::test]
+async fn totals_are_those_of_the_sensors_present_start_and_of_what_it_watches_now() {
+    let directory = tempfile::tempdir().unwrap();
+    let model = MemoryStore::default();
+    let store = SqliteStore::open(directory.path()).await.unwrap();
+    let on = |interface: &str, attach_id, packets, unix_s| match counters(
+        attach_id,
+        Direction::Ingress,
+        packets,
+        unix_s,
+    ) {
+        Record::Counters(c) => Record::Counters(Counters {
+            interface: interface.to_owned(),
+            ..c
+        }),
+        other => other,
+    };
+    // The second start replays a capture of old: its clock is behind, its receipt is not.
+    let starts = [
+        (
+            1,
+            vec![on("eth0", 1, 50, START_S), on("eth1", 1, 20, START_S)],
+        ),
+        (2, vec![on("eth1", 2, 7, START_S - 1_000_000)]),
+    ];
+    for (stream_id, records) in starts {
+        let at = (START_S + i64::try_from(stream_id).unwrap()) * 1_000;
+        let groups = [(vec![batch("host-a", stream_id, 1, records)], at)];
+        tell(&store, &model, &groups).await;
+        compare(&store, &model).await;
+    }
+    assert_eq!(store.totals(None).await.unwrap().rx.packets, 7);
+}
+
+#[tokio::test]
 async fn a_clock_that_goes_back_stays_with_the_latest_day() {
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(directory.path()).await.unwrap();

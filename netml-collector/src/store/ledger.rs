@@ -33,6 +33,8 @@ pub struct CounterKey {
 /// A counter as stored last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CounterBase {
+    /// Stream it came in: one for each start of the sensor.
+    pub stream_id: u64,
     /// When it was read.
     pub unix_ns: i64,
     /// Its cumulative values.
@@ -186,7 +188,7 @@ impl Ledger {
         for record in batch.records.iter().skip(skip) {
             match record {
                 None => refused += 1,
-                Some(Record::Counters(c)) => self.plan_counters(plan, &batch.sensor, c),
+                Some(Record::Counters(c)) => self.plan_counters(plan, batch, c),
                 Some(Record::Flow(flow)) => self.plan_flow(plan, batch, flow),
                 Some(Record::Packet(p)) => {
                     plan.packets
@@ -207,9 +209,9 @@ impl Ledger {
         }
     }
 
-    fn plan_counters(&self, plan: &mut Plan, sensor: &SensorName, counters: &Counters) {
+    fn plan_counters(&self, plan: &mut Plan, batch: &SensorBatch, counters: &Counters) {
         let key = CounterKey {
-            sensor: sensor.as_str().to_owned(),
+            sensor: batch.sensor.as_str().to_owned(),
             interface: counters.interface.clone(),
             direction: counters.direction,
             attach_id: counters.attach_id,
@@ -247,6 +249,7 @@ impl Ledger {
         }
         point.add(&change);
         let base = CounterBase {
+            stream_id: batch.stream_id,
             unix_ns,
             totals: now.clone(),
         };

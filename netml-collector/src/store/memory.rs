@@ -165,11 +165,13 @@ impl Kept {
         rows.collect()
     }
 
-    fn counters(&self) -> impl Iterator<Item = (&str, &Counters)> {
-        self.records.iter().filter_map(|(sensor, _, r)| match r {
-            Record::Counters(counters) => Some((sensor.as_str(), counters)),
-            _ => None,
-        })
+    fn counters(&self) -> impl Iterator<Item = (&str, u64, &Counters)> {
+        self.records
+            .iter()
+            .filter_map(|(sensor, stream_id, r)| match r {
+                Record::Counters(counters) => Some((sensor.as_str(), *stream_id, counters)),
+                _ => None,
+            })
     }
 
     fn traffic(
@@ -183,7 +185,7 @@ impl Kept {
         let from = range.from_unix_s.div_euclid(width) * width;
         let mut last: HashMap<_, (u64, u64, u64)> = HashMap::new();
         let mut points: BTreeMap<i64, TrafficPoint> = BTreeMap::new();
-        for (of, c) in self.counters() {
+        for (of, _, c) in self.counters() {
             let key = (of, c.interface.as_str(), c.direction, c.attach_id);
             let now = (c.totals.packets, c.totals.bytes, c.totals.lost_total());
             let before = last.insert(key, now).unwrap_or_default();
@@ -226,8 +228,17 @@ impl Kept {
 
     fn totals(&self, sensor: Option<&str>) -> Totals {
         let mut totals = Totals::default();
+        let mut last_start: HashMap<&str, u64> = HashMap::new();
+        for (of, stream_id, record) in &self.records {
+            if matches!(record, Record::Counters(_)) {
+                last_start.insert(of, *stream_id);
+            }
+        }
         let mut latest: BTreeMap<(&str, &str, Direction), &Counters> = BTreeMap::new();
-        for (of, c) in self.counters() {
+        for (of, stream_id, c) in self.counters() {
+            if last_start.get(of) != Some(&stream_id) {
+                continue;
+            }
             let place = (of, c.interface.as_str(), c.direction);
             let newer = latest.get(&place).is_none_or(|l| l.unix_ns <= c.unix_ns);
             if newer && sensor.is_none_or(|s| s == of) {

@@ -333,33 +333,33 @@ impl SqliteStore {
         };
         sensor_condition(&mut query, &filter);
         let rows = reader.rows(query).await?;
-        let counters: Vec<(CounterKey, CounterBase)> =
+        let counters: Vec<(CounterKey, CounterBase, i64)> =
             rows.iter().map(writer::counter).collect::<Result<_, _>>()?;
-        add_latest(&mut totals, counters);
+        add_present(&mut totals, counters);
 
         let mut query = QueryBuilder::new(
             "SELECT stream_id, verdict, flows, updated_unix_ms, sensor FROM verdict_totals WHERE TRUE",
         );
         sensor_condition(&mut query, &filter);
-        // The stream a sensor wrote to last is the one of its present attachment.
-        let mut latest: HashMap<String, (i64, u64)> = HashMap::new();
-        let mut counts: Vec<(u64, Verdict, u64)> = Vec::new();
+        let mut present = Present::default();
+        let mut counts: Vec<(String, u64, Verdict, u64)> = Vec::new();
         for row in &reader.rows(query).await? {
             let mut at = Columns::new(row);
             let stream_id = at.id()?;
             let verdict = at.named(Verdict::of_number)?;
             let flows = at.next::<i64>()?;
             let updated_unix_ms: i64 = at.next()?;
-            let entry = latest
-                .entry(at.next()?)
-                .or_insert((updated_unix_ms, stream_id));
-            if updated_unix_ms > entry.0 {
-                *entry = (updated_unix_ms, stream_id);
-            }
-            counts.push((stream_id, verdict, u64::try_from(flows).unwrap_or(0)));
+            let sensor: String = at.next()?;
+            present.note(&sensor, stream_id, updated_unix_ms);
+            counts.push((
+                sensor,
+                stream_id,
+                verdict,
+                u64::try_from(flows).unwrap_or(0),
+            ));
         }
-        for (stream_id, verdict, flows) in counts {
-            if latest.values().any(|(_, latest)| *latest == stream_id)
+        for (sensor, stream_id, verdict, flows) in counts {
+            if present.is(&sensor, stream_id)
                 && let Some(place) = Verdict::ALL.iter().position(|v| *v == verdict)
                 && let Some(count) = totals.verdicts.get_mut(place)
             {
@@ -395,13 +395,39 @@ impl SqliteStore {
     }
 }
 
-/// Adds the counters of the latest attachment of each interface and direction.
-pub(super) fn add_latest(
-    totals: &mut Totals,
-    counters: impl IntoIterator<Item = (CounterKey, CounterBase)>,
-) {
+/// The stream each sensor wrote to last: that of its present start.
+#[derive(Default)]
+struct Present(HashMap<String, (i64, u64)>);
+
+impl Present {
+    fn note(&mut self, sensor: &str, stream_id: u64, updated_unix_ms: i64) {
+        match self.0.get_mut(sensor) {
+            Some(known) if known.0 >= updated_unix_ms => {}
+            Some(known) => *known = (updated_unix_ms, stream_id),
+            None => {
+                self.0
+                    .insert(sensor.to_owned(), (updated_unix_ms, stream_id));
+            }
+        }
+    }
+
+    fn is(&self, sensor: &str, stream_id: u64) -> bool {
+        self.0.get(sensor).is_some_and(|known| known.1 == stream_id)
+    }
+}
+
+/// Adds the counters of each sensor's present start, of each interface and direction those of the
+/// latest attachment. An interface that the sensor no longer watches is not in them.
+fn add_present(totals: &mut Totals, counters: Vec<(CounterKey, CounterBase, i64)>) {
+    let mut present = Present::default();
+    for (key, base, updated_unix_ms) in &counters {
+        present.note(&key.sensor, base.stream_id, *updated_unix_ms);
+    }
     let mut latest: HashMap<(String, String, Direction), CounterBase> = HashMap::new();
-    for (key, base) in counters {
+    for (key, base, _) in counters {
+        if !present.is(&key.sensor, base.stream_id) {
+            continue;
+        }
         let place = (key.sensor, key.interface, key.direction);
         let newer = latest
             .get(&place)

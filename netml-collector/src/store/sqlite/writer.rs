@@ -329,36 +329,41 @@ async fn load_counters(
     connection: &mut SqliteConnection,
 ) -> Result<HashMap<CounterKey, CounterBase>, StoreError> {
     let rows = sqlx::query(COUNTER_SELECT).fetch_all(connection).await?;
-    rows.iter().map(counter).collect()
+    rows.iter()
+        .map(|row| counter(row).map(|(key, base, _)| (key, base)))
+        .collect()
 }
 
 /// Columns of [`counter`].
 pub(super) const COUNTER_SELECT: &str = "SELECT sensor, interface, direction, attach_id, unix_ns, \
-     packets, bytes, frames, recorded, lost, protocol_packets, protocol_bytes FROM counter_bases";
+     packets, bytes, frames, recorded, lost, protocol_packets, protocol_bytes, stream_id, \
+     updated_unix_ms FROM counter_bases";
 
-/// A counter, selected with [`COUNTER_SELECT`].
-pub(super) fn counter(row: &SqliteRow) -> Result<(CounterKey, CounterBase), StoreError> {
+/// A counter and when it was stored (unix milliseconds), selected with [`COUNTER_SELECT`].
+pub(super) fn counter(row: &SqliteRow) -> Result<(CounterKey, CounterBase, i64), StoreError> {
     let mut at = Columns::new(row);
-    Ok((
-        CounterKey {
-            sensor: at.next()?,
-            interface: at.next()?,
-            direction: at.named(Direction::of_number)?,
-            attach_id: at.id()?,
-        },
-        CounterBase {
-            unix_ns: at.next()?,
-            totals: CounterTotals {
-                packets: at.count()?,
-                bytes: at.count()?,
-                frames: at.count()?,
-                recorded: at.count()?,
-                lost: from_json(at.next()?, "lost")?,
-                protocol_packets: from_json(at.next()?, "protocol packets")?,
-                protocol_bytes: from_json(at.next()?, "protocol bytes")?,
-            },
-        },
-    ))
+    let key = CounterKey {
+        sensor: at.next()?,
+        interface: at.next()?,
+        direction: at.named(Direction::of_number)?,
+        attach_id: at.id()?,
+    };
+    let unix_ns = at.next()?;
+    let totals = CounterTotals {
+        packets: at.count()?,
+        bytes: at.count()?,
+        frames: at.count()?,
+        recorded: at.count()?,
+        lost: from_json(at.next()?, "lost")?,
+        protocol_packets: from_json(at.next()?, "protocol packets")?,
+        protocol_bytes: from_json(at.next()?, "protocol bytes")?,
+    };
+    let base = CounterBase {
+        stream_id: at.id()?,
+        unix_ns,
+        totals,
+    };
+    Ok((key, base, at.next()?))
 }
 
 /// Adds to the seconds, minutes and hours.
@@ -433,7 +438,7 @@ async fn store_state(
     for (key, base) in &plan.counters {
         let totals = &base.totals;
         sqlx::query(
-            "INSERT OR REPLACE INTO counter_bases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO counter_bases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(key.sensor.clone())
         .bind(key.interface.clone())
@@ -448,6 +453,7 @@ async fn store_state(
         .bind(to_json(&totals.protocol_packets, "protocol packets")?)
         .bind(to_json(&totals.protocol_bytes, "protocol bytes")?)
         .bind(received_unix_ms)
+        .bind(base.stream_id.cast_signed())
         .execute(&mut *connection)
         .await?;
     }
