@@ -9,6 +9,7 @@
 pub mod capture_file;
 pub mod commands;
 pub mod diagnose;
+pub mod doctor;
 pub mod engine;
 pub mod export;
 pub mod flow;

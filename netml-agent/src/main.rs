@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use netml_agent::commands::{Misuse, capture, diagnose, in_one_line, replay, run};
+use netml_agent::commands::{Misuse, capture, diagnose, doctor, in_one_line, replay, run};
 #[cfg(feature = "train")]
 use netml_agent::commands::{cross_validate, dataset, evaluate, train};
 use tracing_subscriber::EnvFilter;
@@ -27,6 +27,8 @@ enum Command {
     Replay(replay::Args),
     /// Record an interface: packets without payload, labelled feature rows, or both
     Capture(capture::Args),
+    /// Look at this host: what helps or hinders the sensor, and the command that mends it
+    Doctor(doctor::Args),
     /// Trace the path to a host
     Traceroute(diagnose::TracerouteArgs),
     /// Measure latency, jitter and loss to a host
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Capture(args) => capture::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Traceroute(args) => diagnose::traceroute(&args),
         Command::Probe(args) => diagnose::probe(&args),
         #[cfg(feature = "train")]

@@ -16,7 +16,10 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use netml_agent::probe::{CaptureMode, Probe, ProbeError, ProbeSettings, RingReader, TcMode};
+use netml_agent::probe::filters::{clsact_filters, tcx_programs};
+use netml_agent::probe::{
+    CaptureMode, Probe, ProbeError, ProbeSettings, RingReader, TcMode, list_interfaces,
+};
 use netml_common::{Direction, InterfaceCounters, LossReason, Marks, PacketRecord};
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 97, 0, 1);
@@ -91,6 +94,18 @@ impl Space {
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
+    }
+
+    /// What `doctor --json` says of `a0`.
+    fn doctor(&self, arguments: &[&str]) -> serde_json::Value {
+        let output = Command::new("ip")
+            .args(["netns", "exec", &self.a])
+            .arg(env!("CARGO_BIN_EXE_netml-agent"))
+            .args(["doctor", "--json", "--interface", "a0"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 
     /// Our filters on `a0`.
@@ -176,16 +191,63 @@ fn filters_of_a_killed_sensor_are_removed_and_those_of_a_living_one_are_not() {
         return;
     }
     let space = Space::new("k", false);
-    let mut killed = Attached::start(&space);
+    let mut killed = Attached::start(&space, "tc", "clsact");
     assert_eq!(space.filters(), 2);
     // Another sensor on the same interface is refused and harms nothing.
     space.run("role_refused", "tc", "clsact");
     assert_eq!(space.filters(), 2);
-    killed.0.kill().unwrap();
-    killed.0.wait().unwrap();
+    killed.kill();
     assert_eq!(space.filters(), 2, "clsact filters outlive their process");
     space.run("role_exchange", "tc", "clsact");
     assert_eq!(space.filters(), 0);
+}
+
+#[test]
+fn the_doctor_names_and_removes_filters_of_a_killed_sensor_only() {
+    if !kernel::may_load() {
+        return;
+    }
+    let space = Space::new("d", false);
+    let mut sensor = Attached::start(&space, "tc", "clsact");
+    let living = space.doctor(&["--clean"]);
+    assert_eq!(living["removed"], serde_json::json!([]));
+    assert_eq!(space.filters(), 2, "a living sensor's stay");
+    sensor.kill();
+    let leftovers = |report: &serde_json::Value| {
+        let checks = report["checks"].as_array().unwrap();
+        let found = checks.iter().find(|check| check["id"] == "leftovers");
+        found.unwrap().clone()
+    };
+    let named = leftovers(&space.doctor(&[]));
+    assert_eq!(named["state"], "degraded", "{named}");
+    assert_eq!(named["mend"], "netml-agent doctor --clean");
+    assert_eq!(space.filters(), 2, "looking changes nothing");
+    let cleaned = space.doctor(&["--clean"]);
+    let removed = |program| serde_json::json!({"interface": "a0", "program": program});
+    assert_eq!(
+        cleaned["removed"],
+        serde_json::json!([removed("netml_ingress"), removed("netml_egress")])
+    );
+    assert_eq!(leftovers(&cleaned)["state"], "ok");
+    assert_eq!(space.filters(), 0);
+}
+
+#[test]
+fn nothing_of_the_link_kind_is_left_by_a_killed_sensor() {
+    if !kernel::may_load() {
+        return;
+    }
+    let space = Space::new("l", false);
+    let mut modes = vec![("native", "auto"), ("generic", "auto")];
+    if kernel_has_tcx() {
+        modes.push(("tc", "tcx"));
+    }
+    for (capture, tc) in modes {
+        space.run("role_bare", "", "");
+        let mut sensor = Attached::start(&space, capture, tc);
+        sensor.kill();
+        space.run("role_bare", "", "");
+    }
 }
 
 #[test]
@@ -201,9 +263,9 @@ fn a_foreign_xdp_program_is_named_and_auto_goes_around_it() {
 struct Attached(Child);
 
 impl Attached {
-    fn start(space: &Space) -> Self {
+    fn start(space: &Space, capture: &str, tc: &str) -> Self {
         let mut child = space
-            .role("role_stay", "tc", "clsact")
+            .role("role_stay", capture, tc)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -215,6 +277,14 @@ impl Attached {
             seen.push(byte[0]);
         }
         Self(child)
+    }
+}
+
+impl Attached {
+    /// Ends it by SIGKILL, and waits until the kernel has closed what it held.
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
     }
 }
 
@@ -497,6 +567,26 @@ fn role_stay() {
 
 #[test]
 #[ignore = "a role of the tests above"]
+fn role_bare() {
+    if !in_role() {
+        return;
+    }
+    // What a process held goes a moment after it.
+    let mut found = Vec::new();
+    let bare = eventually(|| {
+        let all = list_interfaces().unwrap();
+        let a0 = all.iter().find(|interface| interface.name == "a0").unwrap();
+        found = clsact_filters(a0.ifindex).unwrap();
+        if kernel_has_tcx() {
+            found.extend(tcx_programs("a0").unwrap());
+        }
+        found.is_empty() && a0.xdp_program_id.is_none()
+    });
+    assert!(bare, "{found:?}");
+}
+
+#[test]
+#[ignore = "a role of the tests above"]
 fn role_refused() {
     if !in_role() {
         return;
@@ -515,7 +605,9 @@ fn role_foreign_xdp() {
     let (_foreign, _ring) = Probe::attach(&native).unwrap();
     let error = Probe::attach(&native).unwrap_err();
     assert!(matches!(error, ProbeError::ForeignXdp { .. }), "{error}");
-    assert!(error.to_string().contains("--capture tc"), "{error}");
+    for part in ["--capture tc", "a0", "netml_xdp"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
     let (around, _ring) = Probe::attach(&ProbeSettings {
         capture: CaptureMode::Auto,
         ..native

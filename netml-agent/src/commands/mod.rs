@@ -13,6 +13,7 @@ pub mod cross_validate;
 #[cfg(feature = "train")]
 pub mod dataset;
 pub mod diagnose;
+pub mod doctor;
 #[cfg(feature = "train")]
 pub mod evaluate;
 pub mod events;

@@ -17,6 +17,7 @@ use netml_common::Direction;
 use netml_common::knobs::{EGRESS_PROGRAM, INGRESS_PROGRAM, XDP_PROGRAM};
 
 use super::error::{ProbeError, is_privilege, os_error};
+use super::filters;
 use super::interfaces::Interface;
 use super::object;
 use super::{CaptureMode, TcMode};
@@ -122,6 +123,7 @@ fn xdp_error(
             Some(program_id) => ProbeError::ForeignXdp {
                 interface: interface.name.clone(),
                 program_id,
+                program: filters::program_name(program_id).unwrap_or_else(|| "?".into()),
             },
             None => refused(interface.name.clone(), source),
         },
@@ -232,7 +234,8 @@ fn attach_clsact(
 
 /// Removes the clsact filters that a killed sensor left behind, on all interfaces of this network
 /// namespace. Those of a sensor that lives are left alone.
-pub(super) fn remove_stale(interfaces: &[Interface]) -> Result<(), ProbeError> {
+pub(super) fn remove_stale(interfaces: &[Interface]) -> Result<Vec<Leftover>, ProbeError> {
+    let mut removed = Vec::new();
     for interface in interfaces {
         let Some(_guard) = ClsactGuard::take(interface.ifindex) else {
             continue;
@@ -240,11 +243,17 @@ pub(super) fn remove_stale(interfaces: &[Interface]) -> Result<(), ProbeError> {
         for direction in [Direction::Ingress, Direction::Egress] {
             let (name, attach_type) = program_of(direction);
             match tc::qdisc_detach_program(&interface.name, attach_type, name) {
-                Ok(()) => tracing::info!(
-                    interface = interface.name,
-                    program = name,
-                    "removed the filter of an earlier sensor"
-                ),
+                Ok(()) => {
+                    tracing::info!(
+                        interface = interface.name,
+                        program = name,
+                        "removed the filter of an earlier sensor"
+                    );
+                    removed.push(Leftover {
+                        interface: interface.name.clone(),
+                        program: name,
+                    });
+                }
                 Err(TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     let source = os_error(ProgramError::TcError(error));
@@ -266,7 +275,16 @@ pub(super) fn remove_stale(interfaces: &[Interface]) -> Result<(), ProbeError> {
             }
         }
     }
-    Ok(())
+    Ok(removed)
+}
+
+/// A filter that a killed sensor left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// Interface.
+    pub interface: String,
+    /// Name of the program, which is the filter's tag.
+    pub program: &'static str,
 }
 
 /// Shows that a living sensor owns the clsact filters of an interface: a name in the abstract
@@ -279,7 +297,7 @@ pub(super) struct ClsactGuard {
 
 impl ClsactGuard {
     /// Takes it; `None` where another sensor holds it.
-    fn take(ifindex: u32) -> Option<Self> {
+    pub(super) fn take(ifindex: u32) -> Option<Self> {
         let name = format!("netml-clsact-{ifindex}");
         let address = SocketAddr::from_abstract_name(name).ok()?;
         let name = UnixDatagram::bind_addr(&address).ok()?;

@@ -63,25 +63,27 @@ pub enum ProbeError {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// The kernel has no BPF ring buffer.
+    /// The kernel lacks what nothing works without.
     #[error(
-        "kernel {found} is too old: {needed} or newer is needed (Debian 11, Ubuntu 20.10 or later)"
+        "this kernel has no {feature}: mainline has it since {since}; take a newer kernel, and run `netml-agent doctor` for the rest"
     )]
-    KernelTooOld {
-        /// This kernel.
-        found: String,
-        /// The oldest that works.
-        needed: &'static str,
+    KernelLacks {
+        /// What it lacks.
+        feature: &'static str,
+        /// The mainline version that brought it.
+        since: &'static str,
     },
     /// Another XDP program holds the interface.
     #[error(
-        "interface {interface} has an XDP program of someone else (id {program_id}): use --capture tc, or detach it with `ip link set {interface} xdp off`"
+        "interface {interface} has an XDP program of someone else ({program}, id {program_id}): use --capture tc, or detach it with `ip link set {interface} xdp off`"
     )]
     ForeignXdp {
         /// Interface.
         interface: String,
         /// The kernel's id of the program there.
         program_id: u32,
+        /// Its name, `?` where it has none.
+        program: String,
     },
     /// The driver has no native XDP, or not with its present settings.
     #[error(

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use netml_common::Link;
 
 use super::error::ProbeError;
-use super::netlink::{attributes, dump, u16_at, u32_at};
+use super::netlink::{attributes, dump, text, u16_at, u32_at};
 
 const RTM_GETLINK: u16 = 18;
 const RTM_GETROUTE: u16 = 26;
 const IFINFO_BYTES: usize = 16;
 const RTMSG_BYTES: usize = 12;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_PROG_ID: u16 = 4;
 const RTA_OIF: u16 = 4;
@@ -37,6 +38,8 @@ pub struct Interface {
     pub up: bool,
     /// The loopback device.
     pub loopback: bool,
+    /// Largest packet, in bytes, without the link's header.
+    pub mtu_bytes: u32,
     /// Id of the XDP program attached there, if any.
     pub xdp_program_id: Option<u32>,
 }
@@ -96,13 +99,12 @@ fn interface(body: &[u8]) -> Option<Interface> {
     let ifindex = u32_at(body, 4)?;
     let flags = u32_at(body, 8)?;
     let mut name = None;
+    let mut mtu_bytes = 0;
     let mut xdp_program_id = None;
     for (kind, value) in attributes(body, IFINFO_BYTES) {
         match kind {
-            IFLA_IFNAME => {
-                let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
-                name = Some(String::from_utf8_lossy(&value[..end]).into_owned());
-            }
+            IFLA_IFNAME => name = Some(text(value)),
+            IFLA_MTU => mtu_bytes = u32_at(value, 0).unwrap_or_default(),
             IFLA_XDP => {
                 xdp_program_id = attributes(value, 0)
                     .find(|(kind, _)| *kind == IFLA_XDP_PROG_ID)
@@ -121,6 +123,7 @@ fn interface(body: &[u8]) -> Option<Interface> {
         },
         up: flags & IFF_UP != 0,
         loopback: flags & IFF_LOOPBACK != 0,
+        mtu_bytes,
         xdp_program_id,
     })
 }

@@ -10,19 +10,23 @@
 
 mod attach;
 mod error;
+pub mod features;
+pub mod filters;
 mod interfaces;
 mod netlink;
 pub mod object;
 mod ring;
+mod selection;
 
 use aya::Ebpf;
 use netml_common::knobs::InterfaceEntry;
 use netml_common::{Direction, INTERFACES_MAX, InterfaceCounters, Link, Marks};
 
-pub use attach::{MODE_CLSACT, MODE_GENERIC_XDP, MODE_NATIVE_XDP, MODE_TCX};
+pub use attach::{Leftover, MODE_CLSACT, MODE_GENERIC_XDP, MODE_NATIVE_XDP, MODE_TCX};
 pub use error::ProbeError;
 pub use interfaces::{Interface, default_route_interfaces, list_interfaces};
 pub use ring::RingReader;
+pub use selection::Selection;
 
 /// Ring size where none is set: 16 MiB, 233,000 records.
 pub const RING_BYTES_DEFAULT: u32 = 16 << 20;
@@ -62,8 +66,10 @@ pub enum TcMode {
 /// What to attach, and how.
 #[derive(Clone, Debug)]
 pub struct ProbeSettings {
-    /// Names of the interfaces; none: those with a default route.
+    /// Names or patterns of the interfaces, see [`Selection`]; none: those with a default route.
     pub interfaces: Vec<String>,
+    /// All interfaces but the loopback.
+    pub all: bool,
     /// For what is received.
     pub capture: CaptureMode,
     /// For TC programs.
@@ -78,6 +84,7 @@ impl Default for ProbeSettings {
     fn default() -> Self {
         Self {
             interfaces: Vec::new(),
+            all: false,
             capture: CaptureMode::Auto,
             tc: TcMode::Auto,
             ring_bytes: RING_BYTES_DEFAULT,
@@ -126,7 +133,9 @@ impl Probe {
     pub fn attach(settings: &ProbeSettings) -> Result<(Self, RingReader), ProbeError> {
         check_ring(settings.ring_bytes)?;
         let existing = list_interfaces()?;
-        let chosen = choose(&settings.interfaces, &existing)?;
+        let selection = Selection::new(&settings.interfaces, settings.all);
+        let chosen = choose(&selection, &existing)?;
+        features::require()?;
         let aggregated = settings.capture == CaptureMode::Generic;
         let entries = (0_u8..).zip(&chosen).map(|(slot, interface)| {
             let entry = InterfaceEntry {
@@ -230,6 +239,20 @@ impl Probe {
     }
 }
 
+/// Removes the filters that killed sensors left on these interfaces; those of living ones stay.
+///
+/// # Errors
+/// [`ProbeError`] where the kernel refuses.
+pub fn clean(interfaces: &[Interface]) -> Result<Vec<Leftover>, ProbeError> {
+    attach::remove_stale(interfaces)
+}
+
+/// True where a living sensor holds the clsact filters of the interface.
+#[must_use]
+pub fn is_held(ifindex: u32) -> bool {
+    attach::ClsactGuard::take(ifindex).is_none()
+}
+
 fn check_ring(bytes: u32) -> Result<(), ProbeError> {
     let page_bytes = u32::try_from(ring::page_bytes()).unwrap_or(4096);
     if bytes.is_power_of_two() && (page_bytes..=RING_BYTES_MAX).contains(&bytes) {
@@ -242,24 +265,22 @@ fn check_ring(bytes: u32) -> Result<(), ProbeError> {
     })
 }
 
-/// The interfaces named, each once; none named: those with a default route.
-fn choose(names: &[String], existing: &[Interface]) -> Result<Vec<Interface>, ProbeError> {
-    let mut chosen: Vec<Interface> = Vec::new();
-    for name in names {
-        let found = existing
-            .iter()
-            .find(|interface| interface.name == *name)
-            .ok_or_else(|| ProbeError::UnknownInterface {
-                name: name.clone(),
-                existing: interfaces::names(existing),
-            })?;
-        if !chosen.contains(found) {
-            chosen.push(found.clone());
-        }
+/// The interfaces asked for; nothing asked for: those with a default route.
+///
+/// # Errors
+/// [`ProbeError`] where a name is none of an interface, none is left, or there are too many.
+pub fn choose(selection: &Selection, existing: &[Interface]) -> Result<Vec<Interface>, ProbeError> {
+    if let Some(name) = selection.missing(existing).next() {
+        return Err(ProbeError::UnknownInterface {
+            name: name.clone(),
+            existing: interfaces::names(existing),
+        });
     }
-    if names.is_empty() {
-        chosen = default_route_interfaces()?;
-    }
+    let chosen = if selection.is_empty() {
+        default_route_interfaces()?
+    } else {
+        selection.of(existing)
+    };
     let limit = INTERFACES_MAX as usize;
     if chosen.len() > limit {
         return Err(ProbeError::TooManyInterfaces {
@@ -299,7 +320,8 @@ mod tests {
     #[test]
     fn an_unknown_interface_is_refused_with_those_that_exist() {
         let existing = list_interfaces().unwrap();
-        let error = choose(&["no-such0".to_owned()], &existing).unwrap_err();
+        let error =
+            choose(&Selection::new(&["no-such0".to_owned()], false), &existing).unwrap_err();
         assert!(error.to_string().contains("no-such0"));
         assert!(error.to_string().contains("lo"));
     }
@@ -307,7 +329,8 @@ mod tests {
     #[test]
     fn an_interface_named_twice_is_watched_once() {
         let existing = list_interfaces().unwrap();
-        let chosen = choose(&["lo".to_owned(), "lo".to_owned()], &existing).unwrap();
+        let named = Selection::new(&["lo".to_owned(), "lo".to_owned()], false);
+        let chosen = choose(&named, &existing).unwrap();
         assert_eq!(chosen.len(), 1);
     }
 }

@@ -1,4 +1,5 @@
-//! Just enough of the kernel's routing socket: dumps of links and routes, parsed with bounds.
+//! Just enough of the kernel's netlink sockets: dumps of links, routes and filters, single answers
+//! of generic families, parsed with bounds.
 //!
 //! Asked rather than read from `/sys/class/net`, which shows the network namespace in which it was
 //! mounted and not that of the calling thread.
@@ -12,6 +13,7 @@ const HEADER_BYTES: usize = 16;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 
 /// Largest datagram of a dump; the kernel never sends more than 32 KiB.
@@ -23,18 +25,33 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks for a dump of `message_type`, with `body` behind the header, and gives the body of every
 /// answer to `take`.
-pub(super) fn dump(message_type: u16, body: &[u8], mut take: impl FnMut(&[u8])) -> io::Result<()> {
+pub(super) fn dump(message_type: u16, body: &[u8], take: impl FnMut(&[u8])) -> io::Result<()> {
+    exchange(libc::NETLINK_ROUTE, message_type, NLM_F_DUMP, body, take)
+}
+
+/// Sends one message to a generic family and gives the body of its answer to `take`.
+pub(super) fn generic(family: u16, body: &[u8], take: impl FnMut(&[u8])) -> io::Result<()> {
+    exchange(libc::NETLINK_GENERIC, family, NLM_F_ACK, body, take)
+}
+
+fn exchange(
+    protocol: libc::c_int,
+    message_type: u16,
+    flags: u16,
+    body: &[u8],
+    mut take: impl FnMut(&[u8]),
+) -> io::Result<()> {
     let socket = Socket::new(
         Domain::from(libc::AF_NETLINK),
         Type::RAW,
-        Some(Protocol::from(libc::NETLINK_ROUTE)),
+        Some(Protocol::from(protocol)),
     )?;
     socket.set_read_timeout(Some(READ_TIMEOUT))?;
     let mut request = Vec::with_capacity(HEADER_BYTES + body.len());
     let length = u32::try_from(HEADER_BYTES + body.len()).map_err(io::Error::other)?;
     request.extend(length.to_ne_bytes());
     request.extend(message_type.to_ne_bytes());
-    request.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    request.extend((NLM_F_REQUEST | flags).to_ne_bytes());
     request.extend(1_u32.to_ne_bytes());
     request.extend(0_u32.to_ne_bytes());
     request.extend(body);
@@ -49,6 +66,9 @@ pub(super) fn dump(message_type: u16, body: &[u8], mut take: impl FnMut(&[u8])) 
                 NLMSG_ERROR => {
                     let code = body.get(..4).and_then(|b| b.try_into().ok());
                     let code = code.map_or(0, i32::from_ne_bytes);
+                    if code == 0 {
+                        return Ok(());
+                    }
                     return Err(io::Error::from_raw_os_error(code.saturating_neg()));
                 }
                 _ => take(body),
@@ -56,7 +76,7 @@ pub(super) fn dump(message_type: u16, body: &[u8], mut take: impl FnMut(&[u8])) 
             rest = behind;
         }
     }
-    Err(io::Error::other("the dump did not end"))
+    Err(io::Error::other("the answer did not end"))
 }
 
 /// Splits one message off: its type, its body, and what follows.
@@ -82,6 +102,21 @@ pub(super) fn attributes(body: &[u8], offset: usize) -> impl Iterator<Item = (u1
 
 const fn aligned(length: usize) -> usize {
     length.next_multiple_of(4)
+}
+
+/// Adds an attribute, padded.
+pub(super) fn push_attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+    body.extend(length.to_ne_bytes());
+    body.extend(kind.to_ne_bytes());
+    body.extend(value);
+    body.resize(aligned(body.len()), 0);
+}
+
+/// The text of an attribute, up to its zero.
+pub(super) fn text(value: &[u8]) -> String {
+    let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
+    String::from_utf8_lossy(&value[..end]).into_owned()
 }
 
 /// Two bytes in the host's order.

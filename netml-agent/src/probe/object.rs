@@ -20,10 +20,6 @@ use super::ring::RingReader;
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/netml.bpf.o"));
 
-/// Oldest kernel with a BPF ring buffer.
-const KERNEL_NEEDED: &str = "5.8";
-const KERNEL_NEEDED_NUMBERS: (u32, u32) = (5, 8);
-
 /// Times a CPU's totals are read again where they were caught between two additions.
 const REREADS_MAX: usize = 4;
 
@@ -52,10 +48,9 @@ pub struct LoadSettings {
 /// Puts maps and globals into the kernel.
 ///
 /// # Errors
-/// [`ProbeError`] where the kernel is too old, refuses for lack of privilege or memory, or the
-/// object is damaged.
+/// [`ProbeError`] where the kernel refuses for lack of privilege or memory, or the object is
+/// damaged.
 pub fn load(settings: &LoadSettings) -> Result<Loaded, ProbeError> {
-    check_kernel()?;
     raise_memlock();
     let mut bpf = EbpfLoader::new()
         .btf(None)
@@ -248,25 +243,6 @@ fn load_error(error: EbpfError, ring_bytes: u32) -> ProbeError {
     }
 }
 
-fn check_kernel() -> Result<(), ProbeError> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let release = release.trim();
-    match kernel_numbers(release) {
-        Some(numbers) if numbers < KERNEL_NEEDED_NUMBERS => Err(ProbeError::KernelTooOld {
-            found: release.to_owned(),
-            needed: KERNEL_NEEDED,
-        }),
-        // A release that cannot be read is not refused: the kernel's own answers decide.
-        _ => Ok(()),
-    }
-}
-
-/// Major and minor number of a kernel release.
-fn kernel_numbers(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 /// Kernels before 5.11 charge maps to the limit of locked memory. Where it may not be raised, the
 /// kernel's refusal of the map says so.
 fn raise_memlock() {
@@ -280,18 +256,5 @@ fn raise_memlock() {
             error = %std::io::Error::last_os_error(),
             "the limit of locked memory stays"
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kernel_releases_are_read() {
-        assert_eq!(kernel_numbers("6.1.0-18-amd64"), Some((6, 1)));
-        assert_eq!(kernel_numbers("5.8"), Some((5, 8)));
-        assert_eq!(kernel_numbers("6.18-rc1"), Some((6, 18)));
-        assert_eq!(kernel_numbers(""), None);
     }
 }

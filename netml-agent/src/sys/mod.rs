@@ -11,6 +11,9 @@ use std::mem::MaybeUninit;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub mod error_queue;
+pub mod ethtool;
+pub mod host;
+pub mod netns;
 pub mod packet_socket;
 
 /// The kernel's monotonic clock, that of `bpf_ktime_get_ns`.

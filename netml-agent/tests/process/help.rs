@@ -4,7 +4,7 @@ use super::{run, stderr};
 #[test]
 fn the_help_is_the_one_reviewed() {
     let mut text = String::new();
-    for command in ["run", "replay", "capture", "traceroute", "probe"] {
+    for command in ["run", "replay", "capture", "doctor", "traceroute", "probe"] {
         let output = run(&[command, "--help"]);
         assert!(output.status.success(), "{}", stderr(&output));
         text += &format!("$ netml-agent {command} --help\n");

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests stand outside #[test]")]
 
 mod collector;
+mod doctor;
 mod fixture;
 mod help;
 mod misuse;

@@ -88,6 +88,14 @@ fn misuse_is_told_with_the_way_out_and_exit_code_2() {
             &["--collector takes a URL", "nonsense"],
         ),
         (
+            &["doctor", "--collector", "nonsense"],
+            &["--collector takes a URL", "nonsense"],
+        ),
+        (
+            &["doctor", "--interface", "no-such0"],
+            &["no interface \"no-such0\"", "lo"],
+        ),
+        (
             &["traceroute", "-f"],
             &["no host name or address", "8.8.8.8"],
         ),

@@ -46,9 +46,13 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Interface to watch, may be repeated; default: those with a default route
+    /// Interface to watch, or a pattern ('veth*'; '!veth*' leaves out), may be repeated; default:
+    /// those with a default route
     #[arg(long, value_name = "NAME")]
     pub interface: Vec<String>,
+    /// Watch all interfaces but the loopback
+    #[arg(long)]
+    pub all: bool,
     /// Where the collector takes sensors
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
     pub collector: String,
@@ -129,6 +133,7 @@ impl Args {
     fn probe_settings(&self) -> ProbeSettings {
         ProbeSettings {
             interfaces: self.interface.clone(),
+            all: self.all,
             capture: match self.capture {
                 CaptureArg::Auto => CaptureMode::Auto,
                 CaptureArg::Native => CaptureMode::Native,
