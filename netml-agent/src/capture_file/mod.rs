@@ -1,7 +1,8 @@
-//! Capture files (pcap, pcapng, gzip) as packet records.
+//! Capture files (pcap, pcapng; plain, gzip, zstd) as packet records.
 //!
 //! In: a path (`-` is standard input), the format told by its magic number: pcap of both byte
-//! orders with micro- or nanoseconds, pcapng with several interfaces, each plain or gzip.
+//! orders with micro- or nanoseconds, pcapng with several interfaces, each plain, gzip or
+//! zstd.
 //! Out: one [`Item`] for every packet of the file, so that `packets == records + Σ lost`; the
 //! headers are read by the very walk the kernel programs run.
 //!
@@ -30,6 +31,7 @@ mod pcap;
 pub mod pcapng;
 pub mod source;
 pub mod write;
+pub mod zstd;
 
 use clock::{Clock, NEIGHBOURS};
 use link::LinkType;
@@ -72,7 +74,7 @@ pub enum CaptureError {
     },
     /// The first bytes are those of no known format.
     #[error(
-        "{} is no capture file (it begins with {magic:08x}); give a pcap or pcapng file, plain or gzip",
+        "{} is no capture file (it begins with {magic:08x}); give a pcap or pcapng file, plain, gzip or zstd",
         path.display()
     )]
     NotACapture {

@@ -1,4 +1,4 @@
-//! The bytes of a capture: a file, standard input or a gzip of either, through one fixed buffer.
+//! The bytes of a capture: a file or standard input, plain or compressed, through one fixed buffer.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
@@ -8,13 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::read::MultiGzDecoder;
 
-use super::FRAME_BYTES_MAX;
+use super::{FRAME_BYTES_MAX, zstd};
 
 /// Size of the buffer: the largest packet and a good read ahead.
 pub const BUFFER_BYTES: usize = 2 * FRAME_BYTES_MAX as usize;
 
 /// First two bytes of a gzip member (RFC 1952 §2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// Bytes by which a compression is told.
+const MAGIC_BYTES: u64 = 4;
 
 /// Why bytes could not be had.
 #[derive(Debug)]
@@ -73,22 +76,23 @@ impl Input {
         }
     }
 
-    /// Takes a stream, decompressing it when it begins like gzip.
+    /// Takes a stream, decompressing it when it begins like gzip or zstd.
     pub(crate) fn new(read: Box<dyn Read + Send>) -> io::Result<Self> {
         let read_bytes = Arc::new(AtomicU64::new(0));
         let mut read = Counted {
             read,
             read_bytes: Arc::clone(&read_bytes),
         };
-        let mut magic = Vec::with_capacity(GZIP_MAGIC.len());
-        read.by_ref()
-            .take(GZIP_MAGIC.len() as u64)
-            .read_to_end(&mut magic)?;
-        let is_gzip = magic == GZIP_MAGIC;
+        let mut magic = Vec::with_capacity(MAGIC_BYTES as usize);
+        read.by_ref().take(MAGIC_BYTES).read_to_end(&mut magic)?;
+        let is_gzip = magic.starts_with(&GZIP_MAGIC);
+        let is_zstd = zstd::is_magic(&magic);
         let whole = Cursor::new(magic).chain(read);
         Ok(Self {
             read: if is_gzip {
                 Box::new(MultiGzDecoder::new(whole))
+            } else if is_zstd {
+                Box::new(zstd::Decoder::new(whole))
             } else {
                 Box::new(whole)
             },
@@ -162,7 +166,7 @@ impl Input {
                 Ok(0) => return Err(InputError::Short),
                 Ok(got) => self.end += got,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A gzip that was cut: as short as a plain file that was.
+                // A compressed stream that was cut: as short as a plain file that was.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     return Err(InputError::Short);
                 }

@@ -396,6 +396,24 @@ fn the_position_in_a_file_ends_at_its_size() {
 }
 
 #[test]
+fn zstd_is_told_by_its_magic_and_a_cut_one_is_a_cut_file() {
+    let frames: Vec<_> = (0..2_000).map(|i| udp_frame(i % 800)).collect();
+    let file = pcap(1, &frames);
+    let level = ruzstd::encoding::CompressionLevel::Fastest;
+    let zipped = ruzstd::encoding::compress_to_vec(file.as_slice(), level);
+    assert!(zipped.len() < file.len() / 2);
+    assert_eq!(records(zipped.clone()), records(file));
+    let mut reader = read(zipped[..zipped.len() * 3 / 4].to_vec()).unwrap();
+    let (items, error) = items(&mut reader);
+    assert!(error.is_none(), "{error:?}");
+    assert!((200..2_000).contains(&items.len()), "{}", items.len());
+    assert!(matches!(
+        reader.warnings()[..],
+        [CaptureWarning::Truncated { .. }]
+    ));
+}
+
+#[test]
 fn hostile_lengths_end_the_file_with_the_reason() {
     let mut file = pcap(1, &[udp_frame(0)]);
     for value in [0, 0, u32::MAX, u32::MAX] {
@@ -430,7 +448,7 @@ fn what_is_no_capture_is_refused_with_the_way_out() {
     let message = read(b"hello, world".to_vec()).err().unwrap().to_string();
     assert_eq!(
         message,
-        "test is no capture file (it begins with 68656c6c); give a pcap or pcapng file, plain or gzip"
+        "test is no capture file (it begins with 68656c6c); give a pcap or pcapng file, plain, gzip or zstd"
     );
     let message = open(Path::new("/nowhere.pcap")).err().unwrap().to_string();
     assert!(

@@ -26,7 +26,7 @@ pub use books::FileBooks;
 /// Arguments of `replay`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Capture files (pcap or pcapng, plain or gzip); `-` is standard input
+    /// Capture files (pcap or pcapng, plain, gzip or zstd); `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Write one JSON object per ended flow to standard output (the default)
