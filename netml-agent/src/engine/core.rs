@@ -13,7 +13,7 @@ use crate::flow::key::{FlowKey, Keyed, is_multicast};
 use crate::flow::lru::{LruMap, Place};
 use crate::flow::state::{Flow, PROTO_TCP, tcp_flag};
 use crate::flow::wheel::Wheel;
-use crate::model::{Judgement, Model};
+use crate::model::{Judgement, Leaves, Model};
 use crate::verdict::Verdict;
 
 /// Rows judged at once.
@@ -59,6 +59,7 @@ pub struct Engine {
     pending: Vec<Pending>,
     rows: Vec<[f32; FEATURES]>,
     judgements: Vec<Judgement>,
+    leaves: Leaves,
     woken: Vec<Place>,
     ending: Vec<(Place, EndReason)>,
     reporting: Vec<Place>,
@@ -82,6 +83,7 @@ impl Engine {
             pending: Vec::with_capacity(PENDING_MAX),
             rows: Vec::with_capacity(ROWS_MAX),
             judgements: Vec::with_capacity(ROWS_MAX),
+            leaves: Leaves::default(),
             woken: Vec::new(),
             ending: Vec::new(),
             reporting: Vec::new(),
@@ -137,7 +139,7 @@ impl Engine {
             .resize(self.rows.len(), Judgement::default());
         let model = self.model.clone();
         if let Some(model) = &model {
-            model.judge(&self.rows, &mut self.judgements);
+            model.judge_in(&self.rows, &mut self.judgements, &mut self.leaves);
         }
         let mut pending = std::mem::take(&mut self.pending);
         for item in pending.drain(..) {

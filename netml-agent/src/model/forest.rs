@@ -194,8 +194,8 @@ impl Tree {
     }
 }
 
-/// Leaves reached by the rows of one walk: scratch space of fixed size.
-pub(super) struct Leaves(Box<[[u16; LANES]; TREES_MAX]>);
+/// Leaves reached by the rows of one walk: scratch space of 16 KiB.
+pub struct Leaves(Box<[[u16; LANES]; TREES_MAX]>);
 
 impl Default for Leaves {
     fn default() -> Self {

@@ -15,7 +15,7 @@ use std::path::Path;
 use crate::flow::{FEATURES, schema};
 use crate::verdict::Verdict;
 
-pub use forest::{Forest, Node, SHARE_ONE, Tree};
+pub use forest::{Forest, Leaves, Node, SHARE_ONE, Tree};
 #[cfg(feature = "train")]
 pub(crate) use format::hex;
 pub use format::{FORMAT_VERSION, MODEL_BYTES_MAX, ModelError, encode};
@@ -149,14 +149,18 @@ impl Model {
     /// Judges rows; `out` has their length. Rows are walked [`LANES`] at once, tree by tree; the
     /// sums are of integers, so that neither the order nor the company of a row changes its result.
     pub fn judge(&self, rows: &[[f32; FEATURES]], out: &mut [Judgement]) {
+        self.judge_in(rows, out, &mut Leaves::default());
+    }
+
+    /// [`Self::judge`] in scratch space of the caller's, so that nothing is allocated.
+    pub fn judge_in(&self, rows: &[[f32; FEATURES]], out: &mut [Judgement], leaves: &mut Leaves) {
         debug_assert_eq!(rows.len(), out.len());
-        let mut leaves = forest::Leaves::default();
         for (rows, out) in rows.chunks(LANES).zip(out.chunks_mut(LANES)) {
-            let sums = self.parts.forest.walk(rows, &mut leaves);
+            let sums = self.parts.forest.walk(rows, leaves);
             for (lane, judgement) in out.iter_mut().enumerate() {
                 let score = self.parts.forest.score_of(sums[lane]);
                 let class = if score >= self.parts.unsure {
-                    self.parts.forest.attack_class(lane, &leaves)
+                    self.parts.forest.attack_class(lane, leaves)
                 } else {
                     0
                 };
