@@ -12,6 +12,7 @@ mod kernel;
 use kernel::{frames, may_load};
 
 use aya::programs::{ProgramError, TestRun as _, TestRunOptions};
+use netml_agent::probe::StepDownSettings;
 use netml_agent::probe::object::{self, LoadSettings, Loaded};
 use netml_common::knobs::{EGRESS_PROGRAM, INGRESS_PROGRAM, InterfaceEntry, XDP_PROGRAM};
 use netml_common::{Direction, InterfaceCounters, Link, LossReason, Marks, PacketRecord, walk};
@@ -62,6 +63,7 @@ impl Bench {
             ring_bytes,
             wake_fill_bytes: ring_bytes / 2,
             interfaces: interfaces.into_iter().collect(),
+            step_down: StepDownSettings::off(),
         })
         .unwrap();
         object::xdp(&mut loaded.bpf, XDP_PROGRAM).unwrap();

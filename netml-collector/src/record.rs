@@ -229,11 +229,13 @@ pub struct CounterTotals {
     pub packets: u64,
     /// Wire bytes.
     pub bytes: u64,
-    /// Frames the program saw: `frames == recorded + Σ lost`.
+    /// Frames the program saw: `frames == recorded + mapped + Σ lost`.
     pub frames: u64,
     /// Frames with a record.
     pub recorded: u64,
-    /// Frames without one, by reason.
+    /// Frames counted by flow instead of a record.
+    pub mapped: u64,
+    /// Frames with neither, by reason.
     pub lost: BTreeMap<String, u64>,
     /// Wire packets by protocol class.
     pub protocol_packets: BTreeMap<String, u64>,
@@ -248,6 +250,7 @@ impl CounterTotals {
         self.bytes = self.bytes.saturating_add(other.bytes);
         self.frames = self.frames.saturating_add(other.frames);
         self.recorded = self.recorded.saturating_add(other.recorded);
+        self.mapped = self.mapped.saturating_add(other.mapped);
         for (sums, values) in [
             (&mut self.lost, &other.lost),
             (&mut self.protocol_packets, &other.protocol_packets),
@@ -260,7 +263,7 @@ impl CounterTotals {
         }
     }
 
-    /// Frames that gave no record, over all reasons.
+    /// Frames that gave neither a record nor a count by flow, over all reasons.
     #[must_use]
     pub fn lost_total(&self) -> u64 {
         self.lost.values().fold(0, |sum, n| sum.saturating_add(*n))
@@ -316,6 +319,8 @@ pub struct Flow {
     pub model_id: String,
     /// Packets the sensor lost while the flow lived.
     pub lost_meanwhile: u64,
+    /// Of its packets those the sensor only counted: no feature of single packets saw them.
+    pub unrecorded_packets: u64,
     /// Expected false alarms a day at this score; `None` where not known.
     pub expected_false_alarms_per_day: Option<f64>,
     /// Direction of the initiator's packets at the interface.
@@ -402,6 +407,15 @@ pub struct Health {
     pub flows_max: u64,
     /// Records not yet acknowledged.
     pub backlog_records: u64,
+    /// The ring fills: known flows are counted in the kernel and sampled.
+    #[serde(default)]
+    pub stepped_down: bool,
+    /// Latest change of that, in unix milliseconds; null: none since attaching.
+    #[serde(default)]
+    pub mode_since_unix_ms: Option<i64>,
+    /// Times the sensor stepped down since attaching.
+    #[serde(default)]
+    pub step_downs: u64,
     /// Books of the agent, cumulative since its start.
     pub books: BTreeMap<String, u64>,
 }

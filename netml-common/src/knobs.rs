@@ -40,6 +40,33 @@ pub const INTERFACES_MAP: &str = "INTERFACES";
 /// Name of the global with the fill, in bytes, at which the ring wakes its reader.
 pub const WAKE_FILL_GLOBAL: &str = "WAKE_FILL_BYTES";
 
+/// Name of the hash map of flows seen both ways: [`crate::FlowKey`] to [`crate::FlowEntry`].
+pub const ESTABLISHED_MAP: &str = "ESTABLISHED";
+/// Name of the hash map of flows seen one way only, with the same key and value.
+pub const OPENING_MAP: &str = "OPENING";
+/// Name of the array of the one [`crate::StepDown`].
+pub const STEP_DOWN_MAP: &str = "STEP_DOWN";
+/// Name of the global with the fill of the ring, in bytes, from which packets are counted by flow.
+pub const HIGH_MARK_GLOBAL: &str = "HIGH_MARK_BYTES";
+/// Name of the global with the fill, in bytes, below which every packet is recorded again.
+pub const LOW_MARK_GLOBAL: &str = "LOW_MARK_BYTES";
+/// Name of the global with the records each flow gets before it is sampled.
+pub const FIRST_RECORDS_GLOBAL: &str = "FIRST_RECORDS";
+/// Name of the global with the mask of a flow's frame count that is zero on sampled frames.
+pub const SAMPLE_MASK_GLOBAL: &str = "SAMPLE_MASK";
+
+/// Flows seen both ways where the loader sets no other bound: as many as the sensor's own table.
+/// About 13 MB of kernel memory. One more stays among those seen one way, or is sampled and lost.
+pub const ESTABLISHED_ENTRIES: u32 = 65_536;
+/// Flows seen one way where the loader sets no other bound: about 7 MB of kernel memory. One more
+/// goes into the ring, or is lost where that is full.
+pub const OPENING_ENTRIES: u32 = 32_768;
+/// Records each flow gets before it is sampled, where the loader sets no other number.
+pub const FIRST_RECORDS_DEFAULT: u32 = 8;
+/// One frame in this many (a power of two) of a known flow becomes a record, where the loader
+/// sets no other number.
+pub const SAMPLE_ONE_IN_DEFAULT: u32 = 64;
+
 /// Width of the fill window, in bytes, in which a submit wakes the reader: `wake fill ..
 /// wake fill + window`. Past it the reader is awake already and a wake-up would only cost.
 pub const WAKE_WINDOW_BYTES: u32 = 16 * 1024;

@@ -57,7 +57,9 @@ pub enum LossReason {
     MplsDepth = 19,
     /// MPLS labels before something other than IPv4 and IPv6: a pseudowire.
     MplsPayload = 20,
-    // The numbers up to 23 are kept free, so that a new kernel reason moves no other.
+    // The numbers between are kept free, so that a new kernel reason moves no other.
+    /// Stepped down, neither the ring nor the kernel's flow map had room.
+    FlowMapFull = 23,
     /// The record was of an unknown kind or version, or contradicted itself.
     RecordRefused = 24,
     /// A packet sample above the budget of its second; its flow still has it.
@@ -70,7 +72,7 @@ pub enum LossReason {
 
 impl LossReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::RingFull,
         Self::TruncatedLink,
         Self::Arp,
@@ -92,6 +94,7 @@ impl LossReason {
         Self::SlowProtocol,
         Self::MplsDepth,
         Self::MplsPayload,
+        Self::FlowMapFull,
         Self::RecordRefused,
         Self::SampleBudget,
         Self::BacklogFull,
@@ -129,6 +132,7 @@ impl LossReason {
             Self::SlowProtocol => "slow-protocol",
             Self::MplsDepth => "mpls-depth",
             Self::MplsPayload => "mpls-payload",
+            Self::FlowMapFull => "flow-map-full",
             Self::RecordRefused => "record-refused",
             Self::SampleBudget => "sample-budget",
             Self::BacklogFull => "backlog-full",

@@ -24,6 +24,17 @@ pub enum Direction {
     Egress = 1,
 }
 
+impl Direction {
+    /// The other way.
+    #[must_use]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Ingress => Self::Egress,
+            Self::Egress => Self::Ingress,
+        }
+    }
+}
+
 /// Bit set of [`PacketRecord::marks`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 #[repr(transparent)]

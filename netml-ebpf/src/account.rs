@@ -1,13 +1,14 @@
-//! One frame into the books: counted, and recorded or lost for one reason.
+//! One frame into the books: counted, and recorded, counted by flow, or lost for one reason.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use netml_common::counters::{PROTOCOL_CLASSES, UNKNOWN_SLOT};
 use netml_common::knobs::{InterfaceEntry, WAKE_WINDOW_BYTES};
 use netml_common::{
     Direction, HeaderBytes as _, InterfaceCounters, KERNEL_LOSS_REASONS, Link, LossReason, Marks,
-    PacketRecord, ProtocolClass, Walked, walk_into,
+    PACKET_RECORD_BYTES, PacketRecord, ProtocolClass, Walked, walk_into,
 };
 
+use crate::flows::{self, Flow};
 use crate::maps::{COUNTERS, INTERFACES, RING, WAKE_FILL_BYTES};
 use crate::packet::{Load, Packet, SkbFacts};
 
@@ -16,6 +17,9 @@ const BPF_RB_FORCE_WAKEUP: u64 = 2;
 
 /// Bytes of one VLAN tag.
 const VLAN_TAG_BYTES: u32 = 4;
+
+/// Bytes a record takes in the ring, with the kernel's header before it.
+const RECORD_RING_BYTES: u32 = PACKET_RECORD_BYTES as u32 + 8;
 
 /// Most segments a record can state.
 const SEGMENTS_MAX: u32 = u16::MAX as u32;
@@ -38,7 +42,7 @@ struct Wire {
     bytes: u32,
 }
 
-/// Counts the frame and puts its record into the ring.
+/// Counts the frame and puts its record into the ring, or counts it in its flow.
 #[inline(always)]
 pub fn account<L: Load>(frame: &Frame<L>, walked: *mut Walked) {
     let key = frame.ifindex;
@@ -65,10 +69,21 @@ pub fn account<L: Load>(frame: &Frame<L>, walked: *mut Walked) {
             let wire = wire(frame, walked.header_bytes);
             let class = ProtocolClass::of_ip_protocol(walked.ip_protocol);
             count(frame, counters, &wire, class);
-            if record(frame, walked, entry, &wire) {
+            let fill_bytes = RING.query(0) as u32;
+            let flow = Flow::of(fill_bytes, walked, entry.slot, frame.direction);
+            if flow.offered && record(frame, walked, entry, &wire, fill_bytes) {
                 counters.recorded += 1;
+                flow.recorded(walked.tcp_flags);
+            } else if flow.add(walked, wire.segments, wire.bytes) {
+                counters.mapped += 1;
             } else {
-                counters.lost[LossReason::RingFull.index()] += 1;
+                let reason = if flow.stepped_down {
+                    LossReason::FlowMapFull
+                } else {
+                    LossReason::RingFull
+                };
+                flows::lost();
+                lost(frame, counters, reason);
             }
         }
         Err(reason) => {
@@ -161,7 +176,13 @@ fn wire<L: Load>(frame: &Frame<L>, header_bytes: u32) -> Wire {
 
 /// Submits the record of one packet; false where the ring is full.
 #[inline(always)]
-fn record<L: Load>(frame: &Frame<L>, walked: &Walked, entry: InterfaceEntry, wire: &Wire) -> bool {
+fn record<L: Load>(
+    frame: &Frame<L>,
+    walked: &Walked,
+    entry: InterfaceEntry,
+    wire: &Wire,
+    fill_bytes: u32,
+) -> bool {
     let Some(mut place) = RING.reserve::<PacketRecord>(0) else {
         return false;
     };
@@ -183,15 +204,17 @@ fn record<L: Load>(frame: &Frame<L>, walked: &Walked, entry: InterfaceEntry, wir
         record.marks.0 |= Marks::VLAN;
     }
     place.write(record);
-    place.submit(wake_flag());
+    place.submit(wake_flag(fill_bytes));
     true
 }
 
-/// Wakes the reader where the fill crosses the mark, and never otherwise.
+/// Wakes the reader where the fill before this record crosses the mark, and never otherwise.
 #[inline(always)]
-fn wake_flag() -> u64 {
-    let fill_bytes = RING.query(0) as u32;
-    if fill_bytes.wrapping_sub(WAKE_FILL_BYTES.load()) < WAKE_WINDOW_BYTES {
+fn wake_flag(fill_bytes: u32) -> u64 {
+    let past_mark_bytes = fill_bytes
+        .wrapping_add(RECORD_RING_BYTES)
+        .wrapping_sub(WAKE_FILL_BYTES.load());
+    if past_mark_bytes < WAKE_WINDOW_BYTES {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP

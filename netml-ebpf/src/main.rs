@@ -8,6 +8,7 @@
 #![no_main]
 
 mod account;
+mod flows;
 mod maps;
 mod packet;
 

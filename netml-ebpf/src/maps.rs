@@ -2,10 +2,13 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use netml_common::counters::COUNTER_ENTRIES;
-use netml_common::knobs::InterfaceEntry;
-use netml_common::{INTERFACES_MAX, InterfaceCounters, Walked};
+use netml_common::knobs::{
+    ESTABLISHED_ENTRIES, FIRST_RECORDS_DEFAULT, InterfaceEntry, OPENING_ENTRIES,
+    SAMPLE_ONE_IN_DEFAULT,
+};
+use netml_common::{FlowEntry, FlowKey, INTERFACES_MAX, InterfaceCounters, StepDown, Walked};
 
 /// Ring size in bytes where the loader sets none.
 const RING_BYTES_DEFAULT: u32 = 16 << 20;
@@ -25,6 +28,34 @@ pub static COUNTERS: PerCpuArray<InterfaceCounters> =
 #[map]
 pub static INTERFACES: HashMap<u32, InterfaceEntry> = HashMap::with_max_entries(INTERFACES_MAX, 0);
 
+/// Totals of flows seen both ways, of frames without a record. Written by all programs while
+/// stepped down, filled by the agent with flows it knows; read and cleaned by the agent. Full: the
+/// flow stays in [`OPENING`].
+#[map]
+pub static ESTABLISHED: HashMap<FlowKey, FlowEntry> =
+    HashMap::with_max_entries(ESTABLISHED_ENTRIES, 0);
+
+/// The same of flows seen one way only. Full: the frame goes into the ring or is lost.
+#[map]
+pub static OPENING: HashMap<FlowKey, FlowEntry> = HashMap::with_max_entries(OPENING_ENTRIES, 0);
+
+/// The mode. Written by all programs, read by the agent.
+#[map]
+pub static STEP_DOWN: Array<StepDown> = Array::with_max_entries(1, 0);
+
+/// Working memory of a lookup in the flow maps.
+#[repr(C)]
+pub struct FlowScratch {
+    /// The frame's flow.
+    pub key: FlowKey,
+    /// What a new entry begins with.
+    pub entry: FlowEntry,
+}
+
+/// One per CPU, as [`SCRATCH`].
+#[map]
+pub static FLOW_SCRATCH: PerCpuArray<FlowScratch> = PerCpuArray::with_max_entries(1, 0);
+
 /// Working memory for the frame at hand.
 #[repr(C)]
 pub struct Scratch {
@@ -41,3 +72,19 @@ pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 /// Fill of the ring, in bytes, at which a submit wakes the reader. Set by the loader.
 #[unsafe(no_mangle)]
 pub static WAKE_FILL_BYTES: Global<u32> = Global::new(64 * 1024);
+
+/// Fill of the ring, in bytes, from which packets are counted by flow. Set by the loader.
+#[unsafe(no_mangle)]
+pub static HIGH_MARK_BYTES: Global<u32> = Global::new(RING_BYTES_DEFAULT / 2);
+
+/// Fill of the ring, in bytes, below which every packet is recorded again. Set by the loader.
+#[unsafe(no_mangle)]
+pub static LOW_MARK_BYTES: Global<u32> = Global::new(RING_BYTES_DEFAULT / 4);
+
+/// Records each flow gets before it is sampled. Set by the loader.
+#[unsafe(no_mangle)]
+pub static FIRST_RECORDS: Global<u32> = Global::new(FIRST_RECORDS_DEFAULT);
+
+/// Zero in the frame count of a flow where its frame is offered to the ring. Set by the loader.
+#[unsafe(no_mangle)]
+pub static SAMPLE_MASK: Global<u32> = Global::new(SAMPLE_ONE_IN_DEFAULT - 1);

@@ -26,6 +26,7 @@ export const verdictOf = (name) => (name in VERDICTS ? name : 'NO_VERDICT');
 /** @type {Record<string, {label: string, meaning: string, notIp?: boolean}>} */
 export const LOSSES = table({
   'ring-full': { label: 'ring full', meaning: 'The sensor could not keep up: counted in the totals, not analysed.' },
+  'flow-map-full': { label: 'flow map full', meaning: 'Neither the ring nor the table of flows had room: counted in the totals, not in a flow.' },
   'truncated-link': { label: 'truncated link header', meaning: 'The frame ends inside its link-layer header.' },
   arp: { label: 'ARP', meaning: 'Address resolution: there is no IP packet inside.', notIp: true },
   'other-ethertype': { label: 'other EtherType', meaning: 'Neither IPv4 nor IPv6, and without a name here: there is no IP packet inside.', notIp: true },

@@ -61,7 +61,7 @@ test('the overview says what the API says', MOCK_ONLY, async () => {
     assert.ok((await tile('suspicious')).includes(`${totals.verdicts.UNSURE} unsure`));
     assert.match(await tile('lost'), /^Not analysed126.*ring full$/);
     const frames = ((await page.locator('section', { has: page.locator('#frames') }).textContent()) ?? '').replace(/[\u00a0\u202f]/g, '');
-    for (const wanted of [`${totals.frames} seen`, `analysed${totals.recorded}`, 'lost: ring full126', 'not IP: ARP5512']) {
+    for (const wanted of [`${totals.frames} seen`, `analysed${totals.recorded}`, `counted by flow${totals.mapped}`, 'lost: ring full126', 'not IP: ARP5512']) {
       assert.ok(frames.replace(/\s/g, '').includes(wanted.replace(/\s/g, '')), `${wanted} in ${frames}`);
     }
   });
@@ -215,13 +215,13 @@ test('no verdict is never shown as normal', MOCK_ONLY, async () => {
 
 test('the panel of a flow gives reasons, model, false alarms and losses', MOCK_ONLY, async () => {
   await withPage({}, async (page, mock, base) => {
-    const flow = { ...mock.scene.flowList.find((/** @type {any} */ f) => f.verdict === 'SUSPICIOUS'), flow_id: 'known', lost_meanwhile: 12 };
+    const flow = { ...mock.scene.flowList.find((/** @type {any} */ f) => f.verdict === 'SUSPICIOUS'), flow_id: 'known', lost_meanwhile: 12, unrecorded_packets: 34 };
     mock.scene.flowList.unshift(flow);
     await page.goto(`${base}/#/flows?flow=known`);
     const text = async () => (await page.locator('dialog[open]').textContent()) ?? '';
     await page.locator('dialog[open] .reasons li').first().waitFor();
     assert.equal(await page.locator('dialog .reasons li').count(), flow.reasons.length);
-    for (const wanted of [/all other features/, /\+0\.310/, /forest-2026-11-a1b2c3/, /0\.4 a day/, /12 packets were lost while this flow lived/]) assert.match(await text(), wanted);
+    for (const wanted of [/all other features/, /\+0\.310/, /forest-2026-11-a1b2c3/, /0\.4 a day/, /12 packets were lost while this flow lived/, /34 of its packets were only counted/]) assert.match(await text(), wanted);
   });
 });
 

@@ -139,6 +139,7 @@ export class Scene {
             ],
       model_id: noProbability ? null : 'forest-2026-11-a1b2c3',
       lost_meanwhile: id % 17 === 0 ? 12 : 0,
+      unrecorded_packets: id % 17 === 0 ? 34 : 0,
       expected_false_alarms_per_day: noProbability ? null : verdict === 'SUSPICIOUS' ? 0.4 : verdict === 'UNSURE' ? 3.7 : 900,
       initiator_direction: attack ? 'ingress' : 'egress',
     };
@@ -237,17 +238,19 @@ export class Scene {
         health: {
           unix_ms: now, resident_bytes: 41e6, cpu_share: 0.034, ring_bytes: 16777216, ring_backlog_bytes: 20480,
           flows_live: 412, flows_max: 65536, backlog_records: 12,
+          stepped_down: true, mode_since_unix_ms: now - 3000, step_downs: 2,
           books: { decoded: 12400123, in_flows: 12400123, record_refused: 0, samples_sent: 91823, sample_budget: 12308300 },
         },
         lost: { 'ring-full': 126, arp: 5512, 'other-ethertype': 31 },
         frames: 12405792,
-        recorded: 12400123,
+        recorded: 12399123,
+        mapped: 1000,
       },
       {
         sensor: 'lab-server', connected: false, source: 'lab', version: '0.1.0', kernel: '6.1.0',
         last_seen_unix_ms: now - 5 * 60e3, model_id: null, schema_digest: '', accepted_commands: [],
         interfaces: [{ slot: 0, name: 'veth0', ingress_mode: 'tcx', egress_mode: 'tcx', aggregated_totals: false }],
-        health: null, lost: {}, frames: 9120, recorded: 9120,
+        health: null, lost: {}, frames: 9120, recorded: 9120, mapped: 0,
       },
     ];
   }
@@ -255,14 +258,14 @@ export class Scene {
   /** @param {boolean} empty */
   totals(empty) {
     if (empty) {
-      return { rx_bytes: 0, tx_bytes: 0, rx_packets: 0, tx_packets: 0, frames: 0, recorded: 0, lost: {}, protocols: [], verdicts: {} };
+      return { rx_bytes: 0, tx_bytes: 0, rx_packets: 0, tx_packets: 0, frames: 0, recorded: 0, mapped: 0, lost: {}, protocols: [], verdicts: {} };
     }
     const verdicts = { NORMAL: 0, UNSURE: 0, SUSPICIOUS: 0, NO_VERDICT: 0 };
     for (const flow of this.flowList) verdicts[/** @type {keyof typeof verdicts} */ (flow.verdict)] += 1;
     const ticks = this.flowList.length;
     return {
       rx_bytes: 8.2e9 + ticks * 3e5, tx_bytes: 1.1e9 + ticks * 6e4, rx_packets: 9.9e6 + ticks * 90, tx_packets: 2.5e6 + ticks * 60,
-      frames: 12405792, recorded: 12400123,
+      frames: 12405792, recorded: 12399123, mapped: 1000,
       lost: { 'ring-full': 126, arp: 5512, 'other-ethertype': 31 },
       protocols: [
         { protocol: 'tcp', packets: 9.1e6, bytes: 7.9e9 },

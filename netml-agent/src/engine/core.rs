@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use netml_common::PacketRecord;
+use netml_common::{Direction, PacketRecord};
 
 use super::judging::apply;
-use super::{Books, EndReason, EvaluationRow, FlowReport, FlowState, JudgedPacket, Settings, Sink};
+use super::{
+    Books, EndReason, EvaluationRow, FlowReport, FlowState, FlowTotals, JudgedPacket, Settings,
+    Sink,
+};
 use crate::flow::FEATURES;
 use crate::flow::features::Moment;
 use crate::flow::host::{HostWindow, PairWindow};
-use crate::flow::key::{FlowKey, Keyed, is_multicast};
+use crate::flow::key::{FlowKey, is_multicast};
 use crate::flow::lru::{LruMap, Place};
 use crate::flow::state::{Flow, PROTO_TCP, tcp_flag};
 use crate::flow::wheel::Wheel;
@@ -25,6 +28,10 @@ const PENDING_MAX: usize = 1024;
 /// A flow that got packets after its last evaluation is judged when it was quiet for this long.
 const QUIET_NS: u64 = 1_000_000_000;
 
+/// Flows that wait to be told as established, or as ended after that, at most. One more established
+/// flow is told with a later packet; one more ended flow is not told.
+const TOLD_FLOWS_MAX: usize = 16_384;
+
 const SRC: usize = 0;
 const DST: usize = 1;
 const PAIR: usize = 2;
@@ -38,6 +45,23 @@ struct Pending {
     row: Option<usize>,
     /// The packet, and whether the initiator sent it.
     packet: Option<(PacketRecord, bool)>,
+}
+
+/// A flow that is to begin, should there be none.
+struct Begin {
+    key: FlowKey,
+    initiator_is_low: bool,
+    low_direction: Direction,
+    /// It opens a connection: a closed flow of the same key is over.
+    opens: bool,
+}
+
+/// What a record, or the kernel's totals, add to the windows of hosts.
+struct Added {
+    fwd_packets: f32,
+    rev_packets: f32,
+    fwd_bytes: f32,
+    rev_bytes: f32,
 }
 
 /// The engine. See the module.
@@ -63,6 +87,9 @@ pub struct Engine {
     woken: Vec<Place>,
     ending: Vec<(Place, EndReason)>,
     reporting: Vec<Place>,
+    tells_established: bool,
+    established: Vec<Place>,
+    established_ended: Vec<FlowKey>,
 }
 
 impl Engine {
@@ -87,6 +114,9 @@ impl Engine {
             woken: Vec::new(),
             ending: Vec::new(),
             reporting: Vec::new(),
+            tells_established: false,
+            established: Vec::new(),
+            established_ended: Vec::new(),
         }
     }
 
@@ -103,14 +133,42 @@ impl Engine {
         self.books.packets_in += 1;
         self.books.packets_live += 1;
 
-        let keyed = FlowKey::of(record);
-        let place = self.place_of(&keyed, record, sink);
+        let keyed = FlowKey::of_record(record);
+        let begin = Begin {
+            key: keyed.key,
+            initiator_is_low: keyed.from_low != keyed.answers,
+            low_direction: if keyed.from_low {
+                record.direction()
+            } else {
+                record.direction().opposite()
+            },
+            opens: record.ip_protocol == PROTO_TCP
+                && record.tcp_flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN,
+        };
+        let place = self.place_of(&begin, now_ns, sink);
         let flow = self.flows.at_mut(place);
         let forward = keyed.from_low == flow.initiator_is_low;
         let before = Progress::of(flow);
         flow.add(record, forward, now_ns);
         let after = Progress::of(flow);
-        self.update_windows(place, record, forward, before, after);
+        let (packets, bytes) = (f32::from(record.segments), record.wire_bytes as f32);
+        let added = if forward {
+            Added {
+                fwd_packets: packets,
+                rev_packets: 0.0,
+                fwd_bytes: bytes,
+                rev_bytes: 0.0,
+            }
+        } else {
+            Added {
+                fwd_packets: 0.0,
+                rev_packets: packets,
+                fwd_bytes: 0.0,
+                rev_bytes: bytes,
+            }
+        };
+        self.update_windows(place, &added, before, after);
+        self.tell_established(place);
 
         let flow = self.flows.at_mut(place);
         let at_point = flow.frames >= flow.next_point;
@@ -130,6 +188,88 @@ impl Engine {
         if self.rows.len() >= ROWS_MAX || self.pending.len() >= PENDING_MAX {
             self.flush(sink);
         }
+    }
+
+    /// Takes what the kernel counted of a flow without recording it. A flow not known begins with
+    /// it. No row is computed: no packet was seen, and one that is judged later says how many of
+    /// its packets were only counted.
+    pub fn totals<S: Sink>(&mut self, totals: &FlowTotals, sink: &mut S) {
+        let now_ns = self.now_ns.max(totals.last_mono_ns);
+        if self.wheel.is_due(now_ns) {
+            self.advance(now_ns, sink);
+        }
+        self.now_ns = now_ns;
+        self.books.unrecorded_in += totals.frames();
+        let begin = Begin {
+            key: totals.key,
+            initiator_is_low: totals.initiator_is_low,
+            low_direction: if totals.low_is_egress {
+                Direction::Egress
+            } else {
+                Direction::Ingress
+            },
+            opens: false,
+        };
+        let began_ns = match totals.first_mono_ns {
+            0 => totals.last_mono_ns,
+            first_ns => first_ns,
+        };
+        let place = self.place_of(&begin, began_ns.min(now_ns), sink);
+        let flow = self.flows.at_mut(place);
+        let before = Progress::of(flow);
+        flow.add_totals(totals, totals.last_mono_ns);
+        let after = Progress::of(flow);
+        let (fwd, rev) = if flow.initiator_is_low {
+            (&totals.low, &totals.high)
+        } else {
+            (&totals.high, &totals.low)
+        };
+        let added = Added {
+            fwd_packets: fwd.packets as f32,
+            rev_packets: rev.packets as f32,
+            fwd_bytes: fwd.bytes as f32,
+            rev_bytes: rev.bytes as f32,
+        };
+        self.update_windows(place, &added, before, after);
+        self.tell_established(place);
+        let flow = self.flows.at_mut(place);
+        if !flow.started && flow.pending == 0 {
+            flow.started = true;
+            self.report(place, FlowState::Start, sink);
+        }
+        let deadline_ns = self.deadline_ns(place);
+        self.wheel.set_earlier(place, deadline_ns);
+    }
+
+    /// From now on keeps, for [`Self::take_established`], which flows become established and which
+    /// of these end.
+    pub fn tell_established_flows(&mut self) {
+        self.tells_established = true;
+    }
+
+    /// Gives every live flow that became established since the last call to `established`, and the
+    /// keys of such flows that have ended since, and have not begun anew, to `ended`.
+    pub fn take_established(
+        &mut self,
+        mut established: impl FnMut(&Flow),
+        mut ended: impl FnMut(FlowKey),
+    ) {
+        for place in self.established.drain(..) {
+            if self.flows.is_live(place) && self.flows.at(place).is_known {
+                established(self.flows.at(place));
+            }
+        }
+        for key in self.established_ended.drain(..) {
+            if self.flows.find(&key).is_none() {
+                ended(key);
+            }
+        }
+    }
+
+    /// True while a flow of this key lives.
+    #[must_use]
+    pub fn knows(&self, key: &FlowKey) -> bool {
+        self.flows.find(key).is_some()
     }
 
     /// Judges what is pending; to be called at the end of every batch of packets.
@@ -192,7 +332,7 @@ impl Engine {
         let mut reporting = std::mem::take(&mut self.reporting);
         for place in reporting.drain(..) {
             let flow = self.flows.at_mut(place);
-            (flow.reported_ns, flow.reported_frames) = (self.now_ns, flow.frames);
+            (flow.reported_ns, flow.reported_frames) = (self.now_ns, flow.frames_seen());
             self.report(place, FlowState::Update, sink);
         }
         self.reporting = reporting;
@@ -250,15 +390,13 @@ impl Engine {
         self.flows.len()
     }
 
-    /// Place of the packet's flow, begun if there is none.
-    fn place_of<S: Sink>(&mut self, keyed: &Keyed, record: &PacketRecord, sink: &mut S) -> Place {
-        let mut initiator_is_low = keyed.from_low != keyed.answers;
-        if let Some(place) = self.flows.find(&keyed.key) {
+    /// Place of the flow, begun at `began_ns` if there is none.
+    fn place_of<S: Sink>(&mut self, begin: &Begin, began_ns: u64, sink: &mut S) -> Place {
+        let mut initiator_is_low = begin.initiator_is_low;
+        if let Some(place) = self.flows.find(&begin.key) {
             let flow = self.flows.at(place);
-            let opens = record.ip_protocol == PROTO_TCP
-                && record.tcp_flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN;
             let reason = match flow.closed {
-                Some(reason) if opens => Some(reason),
+                Some(reason) if begin.opens => Some(reason),
                 _ if self.now_ns - flow.first_ns >= self.settings.active_timeout_ns => {
                     // The same conversation goes on: its initiator stays.
                     initiator_is_low = flow.initiator_is_low;
@@ -284,34 +422,35 @@ impl Engine {
         self.next_flow_id += 1;
         let mut flow = Flow::new(
             id,
-            keyed.key,
+            begin.key,
             initiator_is_low,
-            record,
-            keyed.from_low,
-            self.now_ns,
+            begin.low_direction,
+            began_ns,
         );
         flow.lost_before = self.lost;
-        self.flows.insert(keyed.key, flow)
+        self.flows.insert(begin.key, flow)
     }
 
-    /// Brings the windows of the flow's hosts and pair up to this packet.
-    fn update_windows(
-        &mut self,
-        place: Place,
-        record: &PacketRecord,
-        forward: bool,
-        before: Progress,
-        after: Progress,
-    ) {
+    fn tell_established(&mut self, place: Place) {
+        if !self.tells_established || self.established.len() >= TOLD_FLOWS_MAX {
+            return;
+        }
+        let flow = self.flows.at_mut(place);
+        if !flow.is_known && flow.is_established() {
+            flow.is_known = true;
+            self.established.push(place);
+        }
+    }
+
+    /// Brings the windows of the flow's hosts and pair up to what was added to it.
+    fn update_windows(&mut self, place: Place, added: &Added, before: Progress, after: Progress) {
         let now_ns = self.now_ns;
         let flow = self.flows.at(place);
         let ends = flow.ends();
         let cached = flow.places;
-        let starts = flow.frames == 1;
+        let starts = !before.begun;
         let ended_bytes = (flow.fwd.payload_bytes + flow.rev.payload_bytes) as f32;
         let ended_s = now_ns.saturating_sub(flow.first_ns) as f32 / 1e9;
-        let packets = f32::from(record.segments);
-        let bytes = record.wire_bytes as f32;
         let counts_flows = !is_multicast(&ends.dst);
         let gets_answer = counts_flows && !before.answered && after.answered;
         let gets_refused = counts_flows && !before.refused && after.refused;
@@ -323,9 +462,7 @@ impl Engine {
                 .touch_or_insert(cached[SRC], ends.src, &mut self.books.hosts_evicted);
         let src = self.hosts.at_mut(src_place);
         src.decay(now_ns);
-        if forward {
-            src.sent_packets += packets;
-        }
+        src.sent_packets += added.fwd_packets;
         if starts && counts_flows {
             src.flows += 1.0;
             src.destinations.insert(fold(&ends.dst), now_ns);
@@ -340,11 +477,8 @@ impl Engine {
                 .touch_or_insert(cached[DST], ends.dst, &mut self.books.hosts_evicted);
         let dst = self.hosts.at_mut(dst_place);
         dst.decay(now_ns);
-        if forward {
-            dst.received_packets += packets;
-        } else {
-            dst.replied_packets += packets;
-        }
+        dst.received_packets += added.fwd_packets;
+        dst.replied_packets += added.rev_packets;
         if starts && counts_flows {
             dst.asked_flows += 1.0;
             dst.sources.insert(fold(&ends.src), now_ns);
@@ -360,12 +494,9 @@ impl Engine {
         );
         let pair = self.pairs.at_mut(pair_place);
         pair.decay(now_ns);
-        pair.packets += packets;
-        if forward {
-            pair.sent_bytes += bytes;
-        } else {
-            pair.received_bytes += bytes;
-        }
+        pair.packets += added.fwd_packets + added.rev_packets;
+        pair.sent_bytes += added.fwd_bytes;
+        pair.received_bytes += added.rev_bytes;
         if starts && counts_flows {
             pair.start(now_ns);
             pair.ports.insert(u64::from(ends.dst_port), now_ns);
@@ -479,12 +610,19 @@ impl Engine {
             pair.ended_s
                 .add(flow.last_ns.saturating_sub(flow.first_ns) as f32 / 1e9);
         }
+        let (key, is_known) = (flow.key, flow.is_known);
         self.books.packets_live -= flow.frames;
         self.books.packets_ended += flow.frames;
+        self.books.unrecorded_ended += flow.unrecorded_frames;
         self.books.flows_ended += 1;
         self.books.flows_evicted += u64::from(reason == EndReason::Evicted);
         self.wheel.clear(place);
         self.flows.remove(place);
+        // Of an evicted flow more packets may come: the kernel goes on counting them.
+        if is_known && reason != EndReason::Evicted && self.established_ended.len() < TOLD_FLOWS_MAX
+        {
+            self.established_ended.push(key);
+        }
     }
 
     fn report<S: Sink>(&mut self, place: Place, state: FlowState, sink: &mut S) {
@@ -502,6 +640,7 @@ impl Engine {
             rev_packets: flow.rev.packets,
             fwd_bytes: flow.fwd.bytes,
             rev_bytes: flow.rev.bytes,
+            unrecorded_packets: flow.unrecorded_packets,
             tcp_flags: flow.tcp_flags,
             verdict: flow.verdict.clone(),
         });
@@ -542,6 +681,7 @@ impl Engine {
 /// What the windows must be told of when it changes.
 #[derive(Clone, Copy)]
 struct Progress {
+    begun: bool,
     answered: bool,
     refused: bool,
     fed: bool,
@@ -551,6 +691,7 @@ struct Progress {
 impl Progress {
     fn of(flow: &Flow) -> Self {
         Self {
+            begun: flow.frames_seen() > 0,
             answered: flow.rev.packets > 0,
             refused: flow.refused,
             fed: flow.rev.payload_bytes > 0,
@@ -567,7 +708,7 @@ fn quiet_due_ns(flow: &Flow) -> Option<u64> {
 
 /// When the flow is reported for having changed.
 fn report_due_ns(flow: &Flow, settings: &Settings) -> Option<u64> {
-    (flow.frames > flow.reported_frames)
+    (flow.frames_seen() > flow.reported_frames)
         .then(|| flow.reported_ns.saturating_add(settings.report_interval_ns))
 }
 

@@ -11,6 +11,7 @@ mod judging;
 use netml_common::{Direction, PacketRecord};
 
 use crate::flow::FEATURES;
+use crate::flow::key::FlowKey;
 use crate::verdict::{FlowVerdict, Verdict};
 
 pub use self::core::Engine;
@@ -138,10 +139,60 @@ pub struct FlowReport {
     pub fwd_bytes: u64,
     /// Wire bytes to the initiator.
     pub rev_bytes: u64,
+    /// Of all these packets, those the kernel only counted: no record tells of them.
+    pub unrecorded_packets: u64,
     /// OR of all TCP flags.
     pub tcp_flags: u8,
     /// Its verdict so far.
     pub verdict: FlowVerdict,
+}
+
+/// What the kernel counted of one flow instead of recording it, since it was read last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowTotals {
+    /// The flow.
+    pub key: FlowKey,
+    /// The key's lower end began it, as far as the kernel knows.
+    pub initiator_is_low: bool,
+    /// Packets of the lower end leave through the interface.
+    pub low_is_egress: bool,
+    /// First packet the kernel counted; 0: not known.
+    pub first_mono_ns: u64,
+    /// Latest packet.
+    pub last_mono_ns: u64,
+    /// Sent by the key's lower end.
+    pub low: HalfTotals,
+    /// Sent by the key's higher end.
+    pub high: HalfTotals,
+}
+
+/// Sums of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HalfTotals {
+    /// Wire packets.
+    pub packets: u64,
+    /// Frames.
+    pub frames: u64,
+    /// Wire bytes.
+    pub bytes: u64,
+    /// Payload bytes.
+    pub payload_bytes: u64,
+    /// TCP flags among them that were not told before.
+    pub tcp_flags: u8,
+}
+
+impl FlowTotals {
+    /// Frames, both ways.
+    #[must_use]
+    pub const fn frames(&self) -> u64 {
+        self.low.frames + self.high.frames
+    }
+
+    /// Wire packets, both ways.
+    #[must_use]
+    pub const fn packets(&self) -> u64 {
+        self.low.packets + self.high.packets
+    }
 }
 
 /// A packet after its flow was judged.
@@ -188,7 +239,7 @@ pub trait Sink {
     fn row(&mut self, _row: &EvaluationRow<'_>) {}
 }
 
-/// Books of the engine, cumulative: `packets == packets of ended flows + packets of live flows`.
+/// Books of the engine, cumulative: `in == in ended flows + in live flows`, of records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Books {
     /// Records taken.
@@ -197,6 +248,10 @@ pub struct Books {
     pub packets_ended: u64,
     /// Records in live flows.
     pub packets_live: u64,
+    /// Frames the kernel counted by flow, taken.
+    pub unrecorded_in: u64,
+    /// Of these in flows that have ended.
+    pub unrecorded_ended: u64,
     /// Flows begun.
     pub flows_started: u64,
     /// Flows ended.

@@ -3,7 +3,10 @@
 use netml_common::{Direction, Link, Marks, PacketRecord, walk};
 use proptest::prelude::*;
 
-use super::super::{EndReason, EvaluationRow, FlowReport, FlowState, JudgedPacket, Settings, Sink};
+use super::super::{
+    EndReason, EvaluationRow, FlowReport, FlowState, FlowTotals, HalfTotals, JudgedPacket,
+    Settings, Sink,
+};
 use super::Engine;
 use crate::flow::schema::FEATURE_SPECS;
 use crate::verdict::Verdict;
@@ -430,4 +433,99 @@ fn a_raised_verdict_is_reported_at_once() {
             (FlowState::Update, Verdict::Suspicious)
         ]
     );
+}
+
+/// What the kernel counted of the flow of [`packet`] 10.0.0.1:1000 → 10.0.0.2:80, `there` and
+/// `back` frames of 60 bytes.
+fn counted(last_ns: u64, there: u64, back: u64, flags: u8) -> FlowTotals {
+    let half = |frames| HalfTotals {
+        packets: frames * 2,
+        frames,
+        bytes: frames * 60,
+        payload_bytes: frames * 6,
+        tcp_flags: flags,
+    };
+    FlowTotals {
+        key: netml_common::FlowKey::of_record(&packet(0, 1, 2, (1000, 80), 6, 0x10)).key,
+        initiator_is_low: true,
+        low_is_egress: true,
+        first_mono_ns: 0,
+        last_mono_ns: last_ns,
+        low: half(there),
+        high: half(back),
+    }
+}
+
+#[test]
+fn what_the_kernel_counted_is_in_the_sums_of_a_flow_and_in_no_statistic() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    for (at, flags) in [(S, 0x02), (S + MS, 0x10)] {
+        engine.packet(&packet(at, 1, 2, (1000, 80), 6, flags), &mut seen);
+    }
+    let rows = seen.rows.len();
+    engine.totals(&counted(2 * S, 10, 4, 0x18), &mut seen);
+    assert_eq!(seen.rows.len(), rows, "no row without a packet");
+    engine.finish(&mut seen);
+    assert_eq!(seen.ended(), [(EndReason::Shutdown, 22, 8)]);
+    let flow = seen.flows.last().unwrap();
+    assert_eq!((flow.fwd_bytes, flow.rev_bytes), (720, 240));
+    assert_eq!((flow.unrecorded_packets, flow.tcp_flags), (28, 0x1a));
+    assert_eq!(flow.last_mono_ns, 2 * S);
+    let last = seen.rows.last().unwrap();
+    assert_eq!(last.1, 2, "packets of the row are records");
+    let books = engine.books();
+    assert_eq!((books.packets_in, books.packets_ended), (2, 2));
+    assert_eq!((books.unrecorded_in, books.unrecorded_ended), (14, 14));
+}
+
+#[test]
+fn a_flow_known_by_its_counts_alone_is_reported_and_never_judged() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    engine.totals(&counted(S, 3, 0, 0x02), &mut seen);
+    assert_eq!(seen.flows[0].state, FlowState::Start);
+    assert_eq!(seen.flows[0].initiator_direction, Direction::Egress);
+    // Half-open by its flags: it ends as such.
+    engine.advance(S + 11 * S, &mut seen);
+    assert_eq!(seen.ended(), [(EndReason::HalfOpen, 6, 0)]);
+    assert_eq!(seen.rows.len(), 0);
+    assert_eq!(
+        seen.flows.last().unwrap().verdict.verdict,
+        Verdict::NoVerdict
+    );
+}
+
+#[test]
+fn flags_that_the_kernel_counted_end_a_flow() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    engine.packet(&packet(S, 1, 2, (1000, 80), 6, 0x10), &mut seen);
+    engine.totals(&counted(2 * S, 1, 1, 0x11), &mut seen);
+    engine.advance(8 * S, &mut seen);
+    assert_eq!(seen.ended(), [(EndReason::Fin, 3, 2)]);
+}
+
+#[test]
+fn established_flows_are_told_once_and_their_end_only_when_they_have_not_begun_anew() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    engine.tell_established_flows();
+    let told = |engine: &mut Engine| {
+        let (mut begun, mut ended) = (0, 0);
+        engine.take_established(|_| begun += 1, |_| ended += 1);
+        (begun, ended)
+    };
+    let handshake = |engine: &mut Engine, seen: &mut Seen, at: u64| {
+        engine.packet(&packet(at, 1, 2, (1000, 80), 6, 0x02), seen);
+        engine.packet(&packet(at + 1, 2, 1, (80, 1000), 6, 0x12), seen);
+        engine.packet(&packet(at + 2, 1, 2, (1000, 80), 6, 0x10), seen);
+    };
+    engine.packet(&packet(S, 9, 2, (1, 80), 6, 0x02), &mut seen);
+    assert_eq!(told(&mut engine), (0, 0), "half-open");
+    handshake(&mut engine, &mut seen, S);
+    engine.packet(&packet(S + 3, 1, 2, (1000, 80), 6, 0x18), &mut seen);
+    assert_eq!(told(&mut engine), (1, 0));
+    // Reset and opened again before anyone asked.
+    engine.packet(&packet(S + 4, 1, 2, (1000, 80), 6, 0x04), &mut seen);
+    handshake(&mut engine, &mut seen, S + 5);
+    assert_eq!(told(&mut engine), (1, 0));
+    engine.finish(&mut seen);
+    assert_eq!(told(&mut engine), (0, 1));
 }

@@ -95,6 +95,7 @@ impl Context {
                 .collect(),
             model_id: judged.map_or_else(String::new, |model| model.id().into()),
             lost_meanwhile: verdict.lost_meanwhile,
+            unrecorded_packets: report.unrecorded_packets,
             expected_false_alarms_per_day: judged.map_or(0.0, |model| {
                 model
                     .expected_false_alarms_per_host_day(verdict.score)
@@ -162,6 +163,7 @@ pub fn counters(
             bytes: totals.bytes,
             frames: totals.frames,
             recorded: totals.recorded,
+            mapped: totals.mapped,
             lost,
             protocol_packets: by_class(&totals.protocol_packets),
             protocol_bytes: by_class(&totals.protocol_bytes),
@@ -293,7 +295,8 @@ mod tests {
     #[test]
     fn counters_name_only_what_was_counted() {
         let mut totals = InterfaceCounters::ZERO;
-        totals.frames = 3;
+        totals.frames = 7;
+        totals.mapped = 4;
         totals.recorded = 2;
         totals.lost[LossReason::Arp.index()] = 1;
         totals.protocol_packets[ProtocolClass::Tcp.index()] = 2;
@@ -305,7 +308,10 @@ mod tests {
         assert_eq!(sent.protocol_packets, [("tcp".to_owned(), 2)].into());
         assert_eq!(sent.protocol_bytes, [].into());
         assert_eq!(sent.direction(), v1::Direction::Egress);
-        assert_eq!(sent.frames, sent.recorded + sent.lost.values().sum::<u64>());
+        assert_eq!(
+            sent.frames,
+            sent.recorded + sent.mapped + sent.lost.values().sum::<u64>()
+        );
     }
 
     #[test]

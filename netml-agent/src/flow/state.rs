@@ -3,9 +3,9 @@
 use netml_common::{Direction, Marks, PacketRecord};
 
 use super::decay::Running;
-use super::key::FlowKey;
+use super::key::{self, FlowKey};
 use super::lru::Place;
-use crate::engine::{EndReason, FlowEnds};
+use crate::engine::{EndReason, FlowEnds, FlowTotals, HalfTotals};
 use crate::verdict::FlowVerdict;
 
 /// TCP flag bits (RFC 9293 §3.1).
@@ -73,6 +73,10 @@ pub struct Flow {
     pub last_ns: u64,
     /// Frames, both ways: the unit of the evaluation points.
     pub frames: u64,
+    /// Frames without a record, counted by the kernel: in the sums of both ways, in no statistic.
+    pub unrecorded_frames: u64,
+    /// Their wire packets.
+    pub unrecorded_packets: u64,
     /// Frames that carried payload.
     pub payload_frames: u64,
     /// From the initiator.
@@ -124,8 +128,10 @@ pub struct Flow {
     /// Time of the latest report the clock asked for; at first that of the first packet. Reports
     /// for other reasons do not move it, so that batches of packets do not change the wheel.
     pub reported_ns: u64,
-    /// Frames at that report.
+    /// Frames, without a record or with one, at that report.
     pub reported_frames: u64,
+    /// Told as established, see [`crate::engine::Engine::take_established`].
+    pub is_known: bool,
     /// Packets and rows of this flow that wait for the next flush.
     pub pending: u32,
     /// Places of initiator, responder and pair in their tables, to be checked before use.
@@ -139,33 +145,29 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// A flow before its first packet.
+    /// A flow before its first packet. Packets of the key's lower end pass as `low_direction`.
     #[must_use]
     pub fn new(
         id: u64,
         key: FlowKey,
         initiator_is_low: bool,
-        record: &PacketRecord,
-        from_low: bool,
+        low_direction: Direction,
         now_ns: u64,
     ) -> Self {
-        let of_packet = record.direction();
-        let opposite = match of_packet {
-            Direction::Ingress => Direction::Egress,
-            Direction::Egress => Direction::Ingress,
-        };
         Self {
             id,
             key,
             initiator_is_low,
-            initiator_direction: if from_low == initiator_is_low {
-                of_packet
+            initiator_direction: if initiator_is_low {
+                low_direction
             } else {
-                opposite
+                low_direction.opposite()
             },
             first_ns: now_ns,
             last_ns: now_ns,
             frames: 0,
+            unrecorded_frames: 0,
+            unrecorded_packets: 0,
             payload_frames: 0,
             fwd: Half::default(),
             rev: Half::default(),
@@ -192,6 +194,7 @@ impl Flow {
             started: false,
             reported_ns: now_ns,
             reported_frames: 1,
+            is_known: false,
             pending: 0,
             places: [Place::MAX; 3],
             lost_before: 0,
@@ -267,10 +270,77 @@ impl Flow {
         }
     }
 
+    /// Adds what the kernel counted instead of recording it: to the sums, the flags and the time of
+    /// the latest packet. Statistics of single packets (gaps, sizes, shares) take records only.
+    pub fn add_totals(&mut self, totals: &FlowTotals, now_ns: u64) {
+        let (fwd, rev) = if self.initiator_is_low {
+            (&totals.low, &totals.high)
+        } else {
+            (&totals.high, &totals.low)
+        };
+        self.unrecorded_frames += totals.frames();
+        self.unrecorded_packets += totals.packets();
+        self.last_ns = self.last_ns.max(now_ns);
+        for (half, added) in [(&mut self.fwd, fwd), (&mut self.rev, rev)] {
+            half.packets += added.packets;
+            half.bytes += added.bytes;
+            half.payload_bytes += added.payload_bytes;
+        }
+        if totals.key.ip_protocol == PROTO_TCP {
+            self.add_tcp_totals(fwd, rev);
+        }
+    }
+
+    /// The flags say what was among the packets, not in which order.
+    fn add_tcp_totals(&mut self, fwd: &HalfTotals, rev: &HalfTotals) {
+        use tcp_flag::{ACK, FIN, RST, SYN};
+        self.tcp_flags |= fwd.tcp_flags | rev.tcp_flags;
+        if fwd.tcp_flags & SYN != 0 {
+            self.handshake = self.handshake.max(Handshake::Opened);
+        }
+        if rev.tcp_flags & (SYN | ACK) == SYN | ACK {
+            self.handshake = self.handshake.max(Handshake::Answered);
+        }
+        if fwd.tcp_flags & ACK != 0 && self.handshake == Handshake::Answered {
+            self.handshake = Handshake::Established;
+        }
+        self.fwd.fin |= fwd.tcp_flags & FIN != 0;
+        self.rev.fin |= rev.tcp_flags & FIN != 0;
+        if (fwd.tcp_flags | rev.tcp_flags) & RST != 0 {
+            self.refused |= rev.tcp_flags & RST != 0 && self.rev.payload_bytes == 0;
+            self.closed.get_or_insert(EndReason::Rst);
+        } else if self.fwd.fin && self.rev.fin {
+            self.closed.get_or_insert(EndReason::Fin);
+        }
+    }
+
+    /// Frames with a record and without one.
+    #[must_use]
+    pub const fn frames_seen(&self) -> u64 {
+        self.frames + self.unrecorded_frames
+    }
+
+    /// True once both ends took part: payload both ways, or a handshake seen to its end.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        let fed = self.fwd.payload_bytes > 0 && self.rev.payload_bytes > 0;
+        fed || self.handshake == Handshake::Established
+    }
+
+    /// Direction at the interface of packets of the key's lower end.
+    #[must_use]
+    pub fn low_direction(&self) -> Direction {
+        if self.initiator_is_low {
+            self.initiator_direction
+        } else {
+            self.initiator_direction.opposite()
+        }
+    }
+
     /// Who with whom.
     #[must_use]
     pub fn ends(&self) -> FlowEnds {
-        self.key.ends(self.initiator_is_low)
+        key::ends(&self.key, self.initiator_is_low)
     }
 
     /// True for TCP that got no answer to its SYN.

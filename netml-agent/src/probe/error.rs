@@ -170,6 +170,16 @@ pub enum ProbeError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// A map of flows could not be read, filled or cleaned.
+    #[error("the kernel map {map} could not be {action}: {source}")]
+    FlowMap {
+        /// Map.
+        map: &'static str,
+        /// What was attempted.
+        action: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// Filters of a killed sensor could not be removed.
     #[error(
         "filters of an earlier sensor on {interface} could not be removed ({source}): `tc qdisc del dev {interface} clsact` removes all filters there"

@@ -14,7 +14,7 @@ use netml_common::knobs::{EGRESS_PROGRAM, INGRESS_PROGRAM, XDP_PROGRAM};
 
 use super::error::{ProbeError, os_error};
 use super::netlink::{attributes, generic, push_attribute, u16_at};
-use super::{WAKE_FILL_BYTES_DEFAULT, object, ring};
+use super::{StepDownSettings, WAKE_FILL_BYTES_DEFAULT, object, ring};
 use crate::sys::netns;
 
 const LOOPBACK: &str = "lo";
@@ -205,6 +205,7 @@ fn try_load() -> (Option<object::Loaded>, Vec<(Feature, Support)>) {
         ring_bytes,
         wake_fill_bytes: WAKE_FILL_BYTES_DEFAULT.min(ring_bytes / 2),
         interfaces: Vec::new(),
+        step_down: StepDownSettings::off(),
     });
     let mut loaded = match loaded {
         Ok(loaded) => loaded,

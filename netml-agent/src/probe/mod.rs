@@ -12,6 +12,7 @@ mod attach;
 mod error;
 pub mod features;
 pub mod filters;
+mod flow_map;
 mod interfaces;
 mod netlink;
 pub mod object;
@@ -24,6 +25,7 @@ use netml_common::{Direction, INTERFACES_MAX, InterfaceCounters, Link, Marks};
 
 pub use attach::{Leftover, MODE_CLSACT, MODE_GENERIC_XDP, MODE_NATIVE_XDP, MODE_TCX};
 pub use error::ProbeError;
+pub use flow_map::{FlowMapBooks, FlowMaps, KnownFlow, StepDownSettings};
 pub use interfaces::{Interface, default_route_interfaces, list_interfaces};
 pub use ring::RingReader;
 pub use selection::Selection;
@@ -118,6 +120,8 @@ pub struct Probe {
     /// `None` after [`Probe::detach`].
     attached: Option<Ebpf>,
     counters: object::Counters,
+    /// `None` once taken.
+    flows: Option<FlowMaps>,
     interfaces: Vec<AttachedInterface>,
     attach_id: u64,
     ring_bytes: u32,
@@ -153,10 +157,12 @@ impl Probe {
             mut bpf,
             counters,
             ring,
+            flows,
         } = object::load(&object::LoadSettings {
             ring_bytes: settings.ring_bytes,
             wake_fill_bytes: settings.wake_fill_bytes.min(settings.ring_bytes / 2),
             interfaces: entries.collect(),
+            step_down: StepDownSettings::of_ring(settings.ring_bytes),
         })?;
         let attach_id = random_id()?;
         attach::remove_stale(&existing)?;
@@ -184,6 +190,7 @@ impl Probe {
         let probe = Self {
             attached: Some(bpf),
             counters,
+            flows: Some(flows),
             interfaces: attached,
             attach_id,
             ring_bytes: settings.ring_bytes,
@@ -231,6 +238,11 @@ impl Probe {
             }
         }
         Ok(all)
+    }
+
+    /// The reader of the flow maps, for the first who asks. Like the ring it outlives the programs.
+    pub fn take_flow_maps(&mut self) -> Option<FlowMaps> {
+        self.flows.take()
     }
 
     /// Takes the programs off all interfaces. Totals and ring stay readable.

@@ -4,16 +4,19 @@
     reason = "map values as plain bytes; the limit of locked memory"
 )]
 
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use netml_common::counters::UNKNOWN_SLOT;
 use netml_common::knobs::{
-    COUNTERS_MAP, INTERFACES_MAP, InterfaceEntry, RING_MAP, WAKE_FILL_GLOBAL,
+    COUNTERS_MAP, ESTABLISHED_MAP, FIRST_RECORDS_GLOBAL, HIGH_MARK_GLOBAL, INTERFACES_MAP,
+    InterfaceEntry, LOW_MARK_GLOBAL, OPENING_MAP, RING_MAP, SAMPLE_MASK_GLOBAL, STEP_DOWN_MAP,
+    WAKE_FILL_GLOBAL,
 };
 use netml_common::{Direction, InterfaceCounters};
 
 use super::error::{ProbeError, is_privilege, os_error};
+use super::flow_map::{FlowMaps, State, StepDownSettings};
 use super::ring::RingReader;
 
 /// The kept kernel object; see `cargo xtask ebpf`.
@@ -32,6 +35,8 @@ pub struct Loaded {
     pub counters: Counters,
     /// Reader of the ring.
     pub ring: RingReader,
+    /// Reader of the flow maps.
+    pub flows: FlowMaps,
 }
 
 /// What the kernel object is loaded with.
@@ -43,6 +48,8 @@ pub struct LoadSettings {
     pub wake_fill_bytes: u32,
     /// Interface index and entry of every interface to be watched.
     pub interfaces: Vec<(u32, InterfaceEntry)>,
+    /// When and how packets are counted by flow.
+    pub step_down: StepDownSettings,
 }
 
 /// Puts maps and globals into the kernel.
@@ -52,10 +59,18 @@ pub struct LoadSettings {
 /// damaged.
 pub fn load(settings: &LoadSettings) -> Result<Loaded, ProbeError> {
     raise_memlock();
+    let step_down = &settings.step_down;
+    let sample_mask = step_down.sample_one_in.next_power_of_two() - 1;
     let mut bpf = EbpfLoader::new()
         .btf(None)
         .map_max_entries(RING_MAP, settings.ring_bytes)
+        .map_max_entries(ESTABLISHED_MAP, step_down.established_entries)
+        .map_max_entries(OPENING_MAP, step_down.opening_entries)
         .override_global(WAKE_FILL_GLOBAL, &settings.wake_fill_bytes, true)
+        .override_global(HIGH_MARK_GLOBAL, &step_down.high_mark_bytes, true)
+        .override_global(LOW_MARK_GLOBAL, &step_down.low_mark_bytes, true)
+        .override_global(FIRST_RECORDS_GLOBAL, &step_down.first_records, true)
+        .override_global(SAMPLE_MASK_GLOBAL, &sample_mask, true)
         .load(OBJECT)
         .map_err(|error| load_error(error, settings.ring_bytes))?;
     // The maps stay with the object: a program holds them only once it is loaded.
@@ -83,11 +98,31 @@ pub fn load(settings: &LoadSettings) -> Result<Loaded, ProbeError> {
         .ok_or(ProbeError::ObjectStale { what: COUNTERS_MAP })?;
     let counters =
         PerCpuArray::try_from(counters).map_err(|source| map_error(COUNTERS_MAP, source))?;
+    let flows = FlowMaps::new(
+        flow_map(&mut bpf, ESTABLISHED_MAP)?,
+        flow_map(&mut bpf, OPENING_MAP)?,
+        State(
+            Array::try_from(bpf.take_map(STEP_DOWN_MAP).ok_or(ProbeError::ObjectStale {
+                what: STEP_DOWN_MAP,
+            })?)
+            .map_err(|source| map_error(STEP_DOWN_MAP, source))?,
+        ),
+        step_down.first_records,
+    );
     Ok(Loaded {
         bpf,
         counters: Counters(counters),
         ring,
+        flows,
     })
+}
+
+/// A flow map, taken so that it outlives the object.
+fn flow_map(bpf: &mut Ebpf, name: &'static str) -> Result<MapData, ProbeError> {
+    match bpf.take_map(name) {
+        Some(Map::HashMap(map)) => Ok(map),
+        _ => Err(ProbeError::ObjectStale { what: name }),
+    }
 }
 
 /// Loads the XDP program into the kernel, unless it is there.

@@ -132,6 +132,19 @@ impl RingReader {
         end.wrapping_sub(self.position)
     }
 
+    /// Position behind every record whose room has been reserved so far, for [`Self::has_passed`].
+    #[must_use]
+    pub fn end_position(&self) -> usize {
+        self.producer.position().load(Ordering::Acquire)
+    }
+
+    /// True once everything before a position was taken.
+    #[must_use]
+    pub const fn has_passed(&self, position: usize) -> bool {
+        // Positions wrap; the ring is far smaller than half of their range.
+        self.position.wrapping_sub(position) <= usize::MAX / 2
+    }
+
     /// Size of the ring in bytes.
     #[must_use]
     pub const fn ring_bytes(&self) -> usize {

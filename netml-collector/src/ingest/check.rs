@@ -191,6 +191,7 @@ fn counters(c: v1::Counters) -> Option<Counters> {
             bytes: number(c.bytes)?,
             frames: number(c.frames)?,
             recorded: number(c.recorded)?,
+            mapped: number(c.mapped)?,
             lost: numbers(c.lost)?,
             protocol_packets: numbers(c.protocol_packets)?,
             protocol_bytes: numbers(c.protocol_bytes)?,
@@ -234,6 +235,7 @@ fn flow(f: v1::Flow) -> Option<Flow> {
         reasons: reasons.collect::<Option<_>>()?,
         model_id: short(f.model_id)?,
         lost_meanwhile: number(f.lost_meanwhile)?,
+        unrecorded_packets: number(f.unrecorded_packets)?,
         expected_false_alarms_per_day: (expected.is_finite() && expected >= 0.0)
             .then_some(expected),
         initiator_direction: optional_direction(f.initiator_direction)?,
@@ -288,6 +290,12 @@ fn health(h: v1::Health) -> Option<Health> {
         flows_live: number(h.flows_live)?,
         flows_max: number(h.flows_max)?,
         backlog_records: number(h.backlog_records)?,
+        stepped_down: h.stepped_down,
+        mode_since_unix_ms: match h.mode_since_unix_ns {
+            0 => None,
+            since => Some(time(since)? / 1_000_000),
+        },
+        step_downs: number(h.step_downs)?,
         books: numbers(h.books)?,
     })
 }

@@ -80,6 +80,7 @@ fn flow(flow_id: u64, packets: u64, state: FlowState, unix_s: i64) -> Record {
         }],
         model_id: "m".to_owned(),
         lost_meanwhile: 3,
+        unrecorded_packets: packets / 3,
         expected_false_alarms_per_day: (small % 2 == 0).then_some(0.5),
         initiator_direction: Some(Direction::Egress),
     }))
@@ -95,7 +96,8 @@ fn counters(attach_id: u64, direction: Direction, packets: u64, unix_s: i64) -> 
             packets,
             bytes: packets * 70,
             frames: packets,
-            recorded: packets - packets / 10,
+            recorded: packets - packets / 10 - packets / 5,
+            mapped: packets / 5,
             lost: [("ring-full".to_owned(), packets / 10)].into(),
             protocol_packets: [("tcp".to_owned(), packets)].into(),
             protocol_bytes: [("tcp".to_owned(), packets * 70)].into(),
@@ -123,6 +125,9 @@ fn health(unix_s: i64) -> Record {
         flows_live: 4,
         flows_max: 5,
         backlog_records: 6,
+        stepped_down: true,
+        mode_since_unix_ms: Some(unix_s * 1_000 - 8),
+        step_downs: 9,
         books: [("in".to_owned(), 7)].into(),
     })
 }

@@ -103,6 +103,7 @@ pub(super) async fn sensor_items(state: &AppState) -> Result<Vec<SensorItem>, Ap
             lost: both.lost,
             frames: both.frames,
             recorded: both.recorded,
+            mapped: both.mapped,
         });
     }
     Ok(items)
@@ -165,6 +166,7 @@ fn totals_view(totals: &Totals) -> TotalsView {
         tx_packets: totals.tx.packets,
         frames: both.frames,
         recorded: both.recorded,
+        mapped: both.mapped,
         lost: both.lost,
         protocols,
         verdicts: verdicts

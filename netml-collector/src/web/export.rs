@@ -276,6 +276,7 @@ impl Columns for FlowItem {
         "lost_meanwhile",
         "expected_false_alarms_per_day",
         "initiator_direction",
+        "unrecorded_packets",
     ];
 }
 

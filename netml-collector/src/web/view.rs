@@ -135,6 +135,8 @@ pub struct FlowItem {
     pub model_id: Option<String>,
     /// Packets the sensor lost while the flow lived.
     pub lost_meanwhile: u64,
+    /// Of its packets those the sensor only counted: no feature of single packets saw them.
+    pub unrecorded_packets: u64,
     /// Expected false alarms a day at this score; null where not known.
     pub expected_false_alarms_per_day: Option<f64>,
     /// Direction of the initiator's packets; null where not known.
@@ -170,6 +172,7 @@ impl From<&FlowRow> for FlowItem {
             reasons: f.reasons.clone(),
             model_id: (!f.model_id.is_empty()).then(|| f.model_id.clone()),
             lost_meanwhile: f.lost_meanwhile,
+            unrecorded_packets: f.unrecorded_packets,
             expected_false_alarms_per_day: f.expected_false_alarms_per_day,
             initiator_direction: f.initiator_direction.map(Direction::name),
         }
@@ -308,12 +311,14 @@ pub struct SensorItem {
     pub interfaces: Vec<Interface>,
     /// How it fares; null until it said.
     pub health: Option<Health>,
-    /// Frames without a record since it attached, by reason.
+    /// Frames with neither a record nor a count by flow since it attached, by reason.
     pub lost: BTreeMap<String, u64>,
     /// Frames seen since it attached.
     pub frames: u64,
     /// Frames with a record since it attached.
     pub recorded: u64,
+    /// Frames counted by flow instead of a record since it attached.
+    pub mapped: u64,
 }
 
 /// Packets and bytes of one protocol class.
@@ -338,10 +343,12 @@ pub struct TotalsView {
     pub rx_packets: u64,
     /// Sent.
     pub tx_packets: u64,
-    /// Frames seen: `recorded` and the sum of `lost`.
+    /// Frames seen: `recorded`, `mapped` and the sum of `lost`.
     pub frames: u64,
     /// Frames with a record.
     pub recorded: u64,
+    /// Frames counted by flow instead of a record.
+    pub mapped: u64,
     /// Frames without one, by reason.
     pub lost: BTreeMap<String, u64>,
     /// By protocol class, most bytes first.

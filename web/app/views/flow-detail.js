@@ -73,6 +73,9 @@ function Detail({ flow }) {
     ${flow.lost_meanwhile > 0
       ? html`<${Notice} tone="warn" title=${`${count(flow.lost_meanwhile)} packets were lost while this flow lived`}>The verdict rests on what was left.<//>`
       : null}
+    ${flow.unrecorded_packets > 0
+      ? html`<${Notice} tone="warn" title=${`${count(flow.unrecorded_packets)} of its packets were only counted`}>The sensor was busy: packets and bytes are exact, but timing and sizes in the verdict come from the packets it recorded.<//>`
+      : null}
     <${Reasons} flow=${flow} />
     <h3>Flow</h3>
     <dl class="facts">

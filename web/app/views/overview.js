@@ -174,13 +174,16 @@ function VerdictPanel() {
   <//>`;
 }
 
-/** Every frame is somewhere: analysed, without an IP packet, or lost for a reason. */
+/** Every frame is somewhere: analysed, counted by flow, without an IP packet, or lost for a reason. */
 function FramesPanel() {
   const known = totals.value.value;
   const lost = Object.entries(known?.lost ?? {}).map(([reason, n]) => ({ reason, n: Number(n) })).filter((one) => one.n > 0).sort((a, b) => b.n - a.n);
   const rows = known
     ? [
         { key: 'recorded', label: 'analysed', value: Number(known.recorded), text: count(known.recorded), tone: 'normal' },
+        ...(Number(known.mapped ?? 0) > 0
+          ? [{ key: 'mapped', label: html`<span title="While a sensor's ring filled: in the totals of their flows, not recorded one by one.">counted by flow</span>`, value: Number(known.mapped), text: count(known.mapped), tone: 'normal' }]
+          : []),
         ...lost.map(({ reason, n }) => ({
           key: reason,
           label: html`<span title=${lossOf(reason).meaning}>${lossOf(reason).notIp ? 'not IP: ' : 'lost: '}${lossOf(reason).label}</span>`,

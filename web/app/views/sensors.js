@@ -27,7 +27,8 @@ function Sensor({ sensor, index }) {
   const health = sensor.health;
   const { missing, notIp } = splitLost(sensor.lost);
   const reasons = Object.entries(sensor.lost ?? {}).filter(([, n]) => Number(n) > 0).sort((a, b) => Number(b[1]) - Number(a[1]));
-  const sum = Number(sensor.recorded) + reasons.reduce((all, [, n]) => all + Number(n), 0);
+  const mapped = Number(sensor.mapped ?? 0);
+  const sum = Number(sensor.recorded) + mapped + reasons.reduce((all, [, n]) => all + Number(n), 0);
   const balanced = sum === Number(sensor.frames);
   return html`<${Panel}
     id=${`sensor-${index}`}
@@ -63,6 +64,7 @@ function Sensor({ sensor, index }) {
               <${Fact} name="Memory" value=${bytes(health.resident_bytes)} />
               <${Fact} name="CPU" value=${`${percent(health.cpu_share)} of a core`} />
               <${Fact} name="Ring in use" value=${`${bytes(health.ring_backlog_bytes)} of ${bytes(health.ring_bytes)}`} />
+              <${Fact} name="Capture" ...${captureMode(health)} />
               <${Fact} name="Live flows" value=${`${count(health.flows_live)} of ${count(health.flows_max)}`} />
               <${Fact} name="Not yet acknowledged" value=${`${count(health.backlog_records)} records`} />
             </dl>`
@@ -74,6 +76,9 @@ function Sensor({ sensor, index }) {
           <tbody>
             <tr><th scope="row">Frames seen</th><td class="right number">${count(sensor.frames)}</td></tr>
             <tr><th scope="row">Recorded for analysis</th><td class="right number">${count(sensor.recorded)}</td></tr>
+            ${mapped > 0
+              ? html`<tr><th scope="row" title="While the ring filled, the kernel counted these packets in the totals of their flows instead of recording each.">Counted by flow</th><td class="right number">${count(mapped)}</td></tr>`
+              : null}
             ${reasons.map(([reason, n]) => html`<tr key=${reason}>
               <th scope="row" title=${lossOf(reason).meaning}>${lossOf(reason).notIp ? 'Not IP' : 'Lost'}: ${lossOf(reason).label}</th>
               <td class="right number">${count(Number(n))}</td>
@@ -95,6 +100,22 @@ function Sensor({ sensor, index }) {
       </div>
     </div>
   <//>`;
+}
+
+/**
+ * Whether every packet is recorded, since when, and how often it was otherwise.
+ * @param {any} health
+ */
+function captureMode(health) {
+  const since = health.mode_since_unix_ms ? ` since ${when(health.mode_since_unix_ms)}` : '';
+  const value = health.stepped_down ? `stepped down${since}` : `every packet is recorded${since}`;
+  const times = Number(health.step_downs ?? 0);
+  const hint = health.stepped_down
+    ? 'the ring fills: known flows are counted by the kernel and sampled; totals stay exact'
+    : times > 0
+      ? `stepped down ${times === 1 ? 'once' : `${count(times)} times`} before`
+      : undefined;
+  return { value, hint };
 }
 
 /** The collector's books in words. @type {Record<string, string>} */

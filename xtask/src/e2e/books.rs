@@ -148,11 +148,12 @@ fn settled(system: &mut System) -> anyhow::Result<LinkCounters> {
     })
 }
 
-/// `frames == recorded + Σ lost` as the API has it.
+/// `frames == recorded + mapped + Σ lost` as the API has it.
 fn balanced(system: &System) -> anyhow::Result<String> {
     let sensor = system.sensor()?;
     let frames = frames(&sensor);
     let recorded = sensor["recorded"].as_u64().unwrap_or_default();
+    let mapped = sensor["mapped"].as_u64().unwrap_or_default();
     let lost: u64 = sensor["lost"]
         .as_object()
         .into_iter()
@@ -160,11 +161,11 @@ fn balanced(system: &System) -> anyhow::Result<String> {
         .filter_map(|(_, packets)| packets.as_u64())
         .sum();
     ensure!(
-        frames == recorded + lost && frames > 0,
-        "{frames} frames, but {recorded} recorded and {lost} lost"
+        frames == recorded + mapped + lost && frames > 0,
+        "{frames} frames, but {recorded} recorded, {mapped} counted by flow and {lost} lost"
     );
     Ok(format!(
-        "{frames} frames = {recorded} recorded + {lost} without a record"
+        "{frames} frames = {recorded} recorded + {mapped} counted by flow + {lost} without either"
     ))
 }
 

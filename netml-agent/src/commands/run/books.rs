@@ -11,6 +11,7 @@ pub(super) struct KernelBooks {
     pub(super) packets: u64,
     pub(super) bytes: u64,
     pub(super) recorded: u64,
+    pub(super) mapped: u64,
     pub(super) lost: [u64; netml_common::KERNEL_LOSS_REASONS],
 }
 
@@ -22,6 +23,8 @@ pub(super) struct LiveBooks {
     pub(super) ring_out: u64,
     /// Records the decoder refused.
     pub(super) refused: u64,
+    /// Frames read from the flow maps.
+    pub(super) map_out: u64,
     pub(super) engine: Books,
     /// Packets that were given a verdict (or NO_VERDICT).
     pub(super) packets_judged: u64,
@@ -30,6 +33,8 @@ pub(super) struct LiveBooks {
     /// Flows reported as ended, and their wire packets.
     pub(super) flows_out: u64,
     pub(super) flow_packets_out: u64,
+    /// Of these the ones the kernel only counted.
+    pub(super) flow_unrecorded_out: u64,
     /// Flows by verdict: NO_VERDICT, NORMAL, UNSURE, SUSPICIOUS.
     pub(super) verdicts: [u64; 4],
 }
@@ -39,6 +44,7 @@ impl LiveBooks {
         let verdict: Verdict = report.verdict.verdict;
         self.flows_out += 1;
         self.flow_packets_out += report.fwd_packets + report.rev_packets;
+        self.flow_unrecorded_out += report.unrecorded_packets;
         self.verdicts[verdict as usize] += 1;
     }
 
@@ -49,13 +55,17 @@ impl LiveBooks {
 
     /// `in == out + Σ lost` at every stage, after the ring was drained and the engine finished.
     pub(super) fn balanced(&self) -> bool {
-        self.kernel.frames == self.kernel.recorded + self.kernel.lost.iter().sum::<u64>()
+        let lost: u64 = self.kernel.lost.iter().sum();
+        self.kernel.frames == self.kernel.recorded + self.kernel.mapped + lost
             && self.kernel.recorded == self.ring_out
+            && self.kernel.mapped == self.map_out
+            && self.map_out == self.engine.unrecorded_in
+            && self.engine.unrecorded_in == self.engine.unrecorded_ended
             && self.ring_out == self.engine.packets_in + self.refused
             && self.engine.packets_in == self.engine.packets_ended
             && self.engine.packets_live == 0
             && self.packets_judged == self.engine.packets_in
-            && self.segments_judged == self.flow_packets_out
+            && self.segments_judged + self.flow_unrecorded_out == self.flow_packets_out
             && self.engine.flows_started == self.flows_out
     }
 
@@ -71,20 +81,28 @@ impl LiveBooks {
         let [none, normal, unsure, suspicious] = self.verdicts;
         let mut lines = vec![
             format!(
-                "kernel:  {} frames = {} records{lost}; {} packets, {} bytes",
-                kernel.frames, kernel.recorded, kernel.packets, kernel.bytes
+                "kernel:  {} frames = {} records + {} counted by flow{lost}; {} packets, {} bytes",
+                kernel.frames, kernel.recorded, kernel.mapped, kernel.packets, kernel.bytes
             ),
             format!(
                 "ring:    {} records = {} decoded + {} refused",
                 self.ring_out, engine.packets_in, self.refused
             ),
             format!(
+                "map:     {} frames read = {} in ended flows",
+                self.map_out, engine.unrecorded_ended
+            ),
+            format!(
                 "engine:  {} records in = {} in ended flows + {} live; {} judged",
                 engine.packets_in, engine.packets_ended, engine.packets_live, self.packets_judged
             ),
             format!(
-                "flows:   {} started = {} ended ({} evicted) with {} packets",
-                engine.flows_started, self.flows_out, engine.flows_evicted, self.flow_packets_out
+                "flows:   {} started = {} ended ({} evicted) with {} packets, {} of them only counted",
+                engine.flows_started,
+                self.flows_out,
+                engine.flows_evicted,
+                self.flow_packets_out,
+                self.flow_unrecorded_out
             ),
             format!(
                 "verdict: {normal} NORMAL, {unsure} UNSURE, {suspicious} SUSPICIOUS, {none} NO_VERDICT"

@@ -26,7 +26,7 @@ use crate::export::sampler::{SAMPLES_PER_SECOND, Sampler};
 use crate::export::{Client, Delivered, Exporter, Outbox};
 use crate::model::Model;
 use crate::probe::{
-    CaptureMode, Probe, ProbeError, ProbeSettings, RING_BYTES_DEFAULT, RingReader, TcMode,
+    CaptureMode, FlowMaps, Probe, ProbeError, ProbeSettings, RING_BYTES_DEFAULT, RingReader, TcMode,
 };
 
 mod books;
@@ -34,7 +34,7 @@ mod printer;
 mod reader;
 mod totals;
 
-use reader::{LiveState, Reader, Sinks};
+use reader::{Hindrance, LiveState, Reader, Sinks};
 use totals::Reporter;
 
 /// Totals and health are told this often.
@@ -92,6 +92,12 @@ pub struct Args {
     /// What the packets are, for the project's own tools.
     #[arg(long, value_enum, default_value = "live", hide = true)]
     pub source: SourceArg,
+    /// A test setting: microseconds the reader rests after each batch of at most 4,096 records.
+    #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
+    pub test_reader_delay_us: u64,
+    /// A test setting: seconds the reader rests once, after the first records.
+    #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
+    pub test_reader_pause_s: u64,
 }
 
 /// See [`CaptureMode`].
@@ -176,7 +182,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let sensor = identity::sensor_name(args.sensor.as_deref())?;
     let model = args.model.load()?;
     let flow_id_base = identity::flow_id_base()?;
-    let (probe, ring) = Probe::attach(&args.probe_settings()).map_err(probe_error)?;
+    let (mut probe, ring) = Probe::attach(&args.probe_settings()).map_err(probe_error)?;
+    let maps = probe
+        .take_flow_maps()
+        .ok_or_else(|| anyhow!("the flow maps have another reader"))?;
     let interfaces = wire_interfaces(&probe);
     say_started(args, &sensor, &probe, model.as_deref());
     let runner = args.runner();
@@ -202,6 +211,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let session = Session {
         probe,
         ring,
+        maps,
+        hindrance: Hindrance {
+            delay: Duration::from_micros(args.test_reader_delay_us),
+            pause: Duration::from_secs(args.test_reader_pause_s),
+        },
         model,
         context: context.clone(),
         flow_id_base,
@@ -278,6 +292,8 @@ fn say_started(args: &Args, sensor: &str, probe: &Probe, model: Option<&Model>) 
 struct Session {
     probe: Probe,
     ring: RingReader,
+    maps: FlowMaps,
+    hindrance: Hindrance,
     model: Option<Arc<Model>>,
     context: Context,
     flow_id_base: u64,
@@ -292,6 +308,8 @@ impl Session {
         let Self {
             mut probe,
             ring,
+            maps,
+            hindrance,
             model,
             context,
             flow_id_base,
@@ -330,12 +348,14 @@ impl Session {
             settings.flows_max,
         );
         reporter.started(model.as_deref());
-        let reader = Reader {
+        let reader = Reader::new(
             ring,
-            engine: Engine::new(settings, model),
-            sinks: Sinks::new(to_collector, to_printer),
-            state: Arc::clone(&state),
-        };
+            maps,
+            Engine::new(settings, model),
+            Sinks::new(to_collector, to_printer),
+            Arc::clone(&state),
+            hindrance,
+        );
         let mut reader = reader::start(reader)?;
 
         let mut tick = interval(REPORT_INTERVAL);

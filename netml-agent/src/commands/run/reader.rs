@@ -1,16 +1,17 @@
-//! The reader's thread: ring → engine → sinks. It waits for the ring only.
+//! The reader's thread: ring and flow maps → engine → sinks. It waits for the ring only.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use netml_common::Direction;
 use tokio::sync::oneshot;
 
 use super::books::LiveBooks;
-use crate::engine::{Books, Engine, FlowReport, FlowState, JudgedPacket, Sink};
+use crate::engine::{Books, Engine, FlowReport, FlowState, FlowTotals, JudgedPacket, Sink};
 use crate::export::Outbox;
-use crate::probe::{ProbeError, RingReader};
+use crate::probe::{FlowMaps, KnownFlow, ProbeError, RingReader};
 use crate::sys;
 
 /// Records between two flushes of the engine.
@@ -26,13 +27,29 @@ const TICK_NS: u64 = 50_000_000;
 /// way into the ring.
 const CLOCK_SLACK_NS: u64 = 5_000_000;
 
+/// How often the flow maps are read: while packets are counted there, while flows seen one way
+/// wait to be aged, and else, to remove what is left of flows that have ended.
+const READ_BUSY_NS: u64 = 250_000_000;
+const READ_OPENING_NS: u64 = 1_000_000_000;
+const READ_IDLE_NS: u64 = 30_000_000_000;
+
 /// What the threads tell each other.
 #[derive(Debug, Default)]
 pub(super) struct LiveState {
     /// Set once the probe is detached: drain what is left and end.
     pub(super) stop: AtomicBool,
-    /// Packets the kernel lost for want of room in the ring, cumulative.
-    pub(super) ring_lost: AtomicU64,
+    /// 1 while the kernel counts packets by flow.
+    pub(super) stepped_down: AtomicU64,
+    /// Monotonic time of the latest change of that; 0: none yet.
+    pub(super) mode_since_ns: AtomicU64,
+    /// Times the kernel stepped down.
+    pub(super) step_downs: AtomicU64,
+    /// Frames read from the flow maps.
+    pub(super) map_out: AtomicU64,
+    /// Entries in use there, and flows that found no place, in either map.
+    pub(super) map_entries: AtomicU64,
+    pub(super) map_opening: AtomicU64,
+    pub(super) map_refused: AtomicU64,
     /// Bytes in the ring not read yet.
     pub(super) backlog_bytes: AtomicU64,
     /// Live flows.
@@ -45,6 +62,8 @@ pub(super) struct LiveState {
     pub(super) packets_in: AtomicU64,
     pub(super) packets_ended: AtomicU64,
     pub(super) packets_live: AtomicU64,
+    pub(super) unrecorded_in: AtomicU64,
+    pub(super) unrecorded_ended: AtomicU64,
     pub(super) flows_started: AtomicU64,
     pub(super) flows_ended: AtomicU64,
     pub(super) flows_evicted: AtomicU64,
@@ -59,6 +78,8 @@ impl LiveState {
             (&self.packets_in, books.packets_in),
             (&self.packets_ended, books.packets_ended),
             (&self.packets_live, books.packets_live),
+            (&self.unrecorded_in, books.unrecorded_in),
+            (&self.unrecorded_ended, books.unrecorded_ended),
             (&self.flows_started, books.flows_started),
             (&self.flows_ended, books.flows_ended),
             (&self.flows_evicted, books.flows_evicted),
@@ -117,12 +138,196 @@ impl Sink for Sinks {
     }
 }
 
+/// A reader made slow, to see what happens when it cannot keep up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Hindrance {
+    /// Pause after every [`DRAIN_RECORDS_MAX`] records at most.
+    pub(super) delay: Duration,
+    /// One pause, after the first records.
+    pub(super) pause: Duration,
+}
+
+impl Hindrance {
+    fn hinder(&mut self, stopping: bool) {
+        let pause = std::mem::take(&mut self.pause);
+        let rest = if stopping {
+            Duration::ZERO
+        } else {
+            self.delay + pause
+        };
+        if !rest.is_zero() {
+            std::thread::sleep(rest);
+        }
+    }
+}
+
 /// What the thread owns.
 pub(super) struct Reader {
-    pub(super) ring: RingReader,
-    pub(super) engine: Engine,
-    pub(super) sinks: Sinks,
-    pub(super) state: Arc<LiveState>,
+    ring: RingReader,
+    maps: Maps,
+    engine: Engine,
+    sinks: Sinks,
+    state: Arc<LiveState>,
+    hindrance: Hindrance,
+}
+
+impl Reader {
+    pub(super) fn new(
+        ring: RingReader,
+        maps: FlowMaps,
+        engine: Engine,
+        sinks: Sinks,
+        state: Arc<LiveState>,
+        hindrance: Hindrance,
+    ) -> Self {
+        Self {
+            maps: Maps::new(maps, ring.ring_bytes()),
+            ring,
+            engine,
+            sinks,
+            state,
+            hindrance,
+        }
+    }
+}
+
+/// The flow maps, and what was read there and waits for the records that came before it.
+struct Maps {
+    maps: FlowMaps,
+    read_ns: u64,
+    told_frames: u64,
+    waiting: Vec<FlowTotals>,
+    /// Position of the ring behind all records of before the read.
+    behind: usize,
+    lost_told: u64,
+    low_mark_bytes: usize,
+    changes_read: u64,
+    is_down: bool,
+    since_ns: u64,
+    known: Vec<KnownFlow>,
+    ended: Vec<netml_common::FlowKey>,
+}
+
+impl Maps {
+    fn new(maps: FlowMaps, ring_bytes: usize) -> Self {
+        Self {
+            maps,
+            low_mark_bytes: ring_bytes / 4,
+            changes_read: 0,
+            read_ns: 0,
+            told_frames: 0,
+            waiting: Vec::new(),
+            behind: 0,
+            lost_told: 0,
+            is_down: false,
+            since_ns: 0,
+            known: Vec::new(),
+            ended: Vec::new(),
+        }
+    }
+
+    /// Follows the mode, tells the engine of losses, and reads the maps where it is time to.
+    fn tick(
+        &mut self,
+        now_ns: u64,
+        ring: &RingReader,
+        engine: &mut Engine,
+        state: &LiveState,
+    ) -> Result<(), ProbeError> {
+        let kernel = self.maps.state()?;
+        engine.lost(kernel.lost.saturating_sub(self.lost_told));
+        self.lost_told = kernel.lost;
+        // The kernel looks at the ring with a packet only: where none comes, the mode is over.
+        let is_down = kernel.is_stepped_down() && ring.backlog_bytes() >= self.low_mark_bytes;
+        if is_down == kernel.is_stepped_down() {
+            self.since_ns = kernel.since_mono_ns;
+        } else if is_down != self.is_down {
+            self.since_ns = now_ns;
+        }
+        self.is_down = is_down;
+        self.tell_known(engine)?;
+        let books = self.maps.books();
+        let moves = books.frames != self.told_frames || kernel.changes != self.changes_read;
+        let interval_ns = if kernel.is_stepped_down() || moves {
+            READ_BUSY_NS
+        } else if books.opening > 0 {
+            READ_OPENING_NS
+        } else {
+            READ_IDLE_NS
+        };
+        if self.waiting.is_empty() && now_ns.saturating_sub(self.read_ns) >= interval_ns {
+            self.changes_read = kernel.changes;
+            self.read(now_ns, ring, engine)?;
+        }
+        let books = self.maps.books();
+        for (cell, value) in [
+            (&state.stepped_down, u64::from(is_down)),
+            (&state.mode_since_ns, self.since_ns),
+            (&state.step_downs, kernel.step_downs()),
+            (&state.map_out, books.frames),
+            (&state.map_entries, books.entries),
+            (&state.map_opening, books.opening),
+            (
+                &state.map_refused,
+                kernel.opening_full + kernel.established_full + books.seeds_refused,
+            ),
+        ] {
+            cell.store(value, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Tells the kernel which flows are established and which of these have ended.
+    fn tell_known(&mut self, engine: &mut Engine) -> Result<(), ProbeError> {
+        let Self {
+            maps,
+            known,
+            ended,
+            waiting,
+            ..
+        } = self;
+        engine.take_established(
+            |flow| {
+                known.push(KnownFlow {
+                    key: flow.key,
+                    initiator_is_low: flow.initiator_is_low,
+                    low_is_egress: flow.low_direction() == Direction::Egress,
+                    tcp_flags: flow.tcp_flags,
+                });
+            },
+            |key| ended.push(key),
+        );
+        maps.forget(ended, |totals| waiting.push(*totals))?;
+        ended.clear();
+        maps.seed(known)?;
+        known.clear();
+        Ok(())
+    }
+
+    /// Reads both maps. What they counted is older than records that come from now on, and younger
+    /// than some that wait in the ring.
+    fn read(&mut self, now_ns: u64, ring: &RingReader, engine: &Engine) -> Result<(), ProbeError> {
+        self.read_ns = now_ns;
+        self.told_frames = self.maps.books().frames;
+        let Self { maps, waiting, .. } = self;
+        maps.read(
+            now_ns,
+            |key| engine.knows(key),
+            |totals| waiting.push(*totals),
+        )?;
+        self.behind = ring.end_position();
+        Ok(())
+    }
+
+    /// Gives the engine what waits, once the records of before it are in.
+    fn give<S: Sink>(&mut self, ring: &RingReader, engine: &mut Engine, sink: &mut S) {
+        if !self.waiting.is_empty() && ring.has_passed(self.behind) {
+            for totals in self.waiting.drain(..) {
+                engine.totals(&totals, sink);
+            }
+            engine.flush(sink);
+        }
+    }
 }
 
 /// How the thread ended.
@@ -153,20 +358,42 @@ pub(super) fn start(reader: Reader) -> anyhow::Result<Running> {
 
 impl Reader {
     fn run(mut self) -> Done {
-        let mut error = None;
+        self.engine.tell_established_flows();
+        let error = self.work().err();
+        self.engine.finish(&mut self.sinks);
+        let now_ns = sys::monotonic_ns();
+        for outbox in self.sinks.outboxes() {
+            outbox.flush(now_ns);
+        }
+        self.publish();
+        let mut books = self.sinks.books;
+        books.engine = self.engine.books();
+        books.ring_out = self.state.ring_out.load(Ordering::Relaxed);
+        books.refused = self.state.refused.load(Ordering::Relaxed);
+        books.map_out = self.maps.maps.books().frames;
+        Done { books, error }
+    }
+
+    /// Until told to stop and nothing is left.
+    fn work(&mut self) -> Result<(), ProbeError> {
         let mut ticked_ns = 0;
-        let mut lost_told = 0;
         loop {
             let stopping = self.state.stop.load(Ordering::Acquire);
             let before_ns = sys::monotonic_ns();
             let taken = self.drain();
+            if taken > 0 {
+                self.hindrance.hinder(stopping);
+            }
+            self.maps
+                .give(&self.ring, &mut self.engine, &mut self.sinks);
             if before_ns.saturating_sub(ticked_ns) >= TICK_NS {
                 ticked_ns = before_ns;
-                let lost = self.state.ring_lost.load(Ordering::Relaxed);
-                self.engine.lost(lost.saturating_sub(lost_told));
-                lost_told = lost;
-                // While records wait in the ring their time has not come yet.
-                if taken < DRAIN_RECORDS_MAX {
+                self.maps
+                    .tick(before_ns, &self.ring, &mut self.engine, &self.state)?;
+                self.maps
+                    .give(&self.ring, &mut self.engine, &mut self.sinks);
+                // While records or totals wait their time has not come yet.
+                if taken < DRAIN_RECORDS_MAX && self.maps.waiting.is_empty() {
                     let clock_ns = before_ns.saturating_sub(CLOCK_SLACK_NS);
                     self.engine.advance(clock_ns, &mut self.sinks);
                 }
@@ -179,22 +406,19 @@ impl Reader {
             if stopping && taken == 0 {
                 break;
             }
-            if let Err(failed) = self.ring.wait(WAIT) {
-                error = Some(failed);
-                break;
-            }
+            self.ring.wait(WAIT)?;
         }
-        self.engine.finish(&mut self.sinks);
+        // The programs are gone: what the maps hold now is the whole.
         let now_ns = sys::monotonic_ns();
-        for outbox in self.sinks.outboxes() {
-            outbox.flush(now_ns);
-        }
-        self.publish();
-        let mut books = self.sinks.books;
-        books.engine = self.engine.books();
-        books.ring_out = self.state.ring_out.load(Ordering::Relaxed);
-        books.refused = self.state.refused.load(Ordering::Relaxed);
-        Done { books, error }
+        self.maps
+            .tick(now_ns, &self.ring, &mut self.engine, &self.state)?;
+        self.maps.read(now_ns, &self.ring, &self.engine)?;
+        self.maps
+            .give(&self.ring, &mut self.engine, &mut self.sinks);
+        self.state
+            .map_out
+            .store(self.maps.maps.books().frames, Ordering::Relaxed);
+        Ok(())
     }
 
     fn drain(&mut self) -> usize {
@@ -203,6 +427,7 @@ impl Reader {
             engine,
             sinks,
             state,
+            ..
         } = self;
         let mut refused = 0;
         let taken = ring.drain(DRAIN_RECORDS_MAX, |record| match record {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use netml_common::{INTERFACES_MAX, LossReason};
 use netml_proto::v1;
@@ -31,6 +32,15 @@ pub(super) struct Reporter {
     meter: Meter,
     kernel: KernelBooks,
     episode: Option<Episode>,
+    step_down: Option<StepDownEpisode>,
+    step_downs_told: u64,
+}
+
+/// A time of counting by flow that was told.
+struct StepDownEpisode {
+    since: Instant,
+    mapped_before: u64,
+    quiet_reports: u32,
 }
 
 struct Collector {
@@ -66,6 +76,8 @@ impl Reporter {
             meter: Meter::default(),
             kernel: KernelBooks::default(),
             episode: None,
+            step_down: None,
+            step_downs_told: 0,
         }
     }
 
@@ -89,6 +101,7 @@ impl Reporter {
             kernel.packets += totals.packets;
             kernel.bytes += totals.bytes;
             kernel.recorded += totals.recorded;
+            kernel.mapped += totals.mapped;
             for (sum, lost) in kernel.lost.iter_mut().zip(totals.lost) {
                 *sum += lost;
             }
@@ -108,11 +121,10 @@ impl Reporter {
                 ));
             }
         }
-        let lost_before = self.kernel.lost[LossReason::RingFull.index()];
+        let lost_before = without_room(&self.kernel);
         self.kernel = kernel;
-        let lost = kernel.lost[LossReason::RingFull.index()];
-        self.state.ring_lost.store(lost, Ordering::Relaxed);
-        records.extend(self.loss_event(unix_ns, lost_before, lost));
+        records.extend(self.loss_event(unix_ns, lost_before, without_room(&kernel)));
+        records.extend(self.mode_event(unix_ns));
         records.push(self.health(unix_ns));
         self.send(records);
         Ok(())
@@ -134,14 +146,14 @@ impl Reporter {
                 });
                 tracing::warn!(
                     packets = now - before,
-                    "the ring was full: packets without record; totals stay exact"
+                    "no room for a record: packets are lost to their flows; totals stay exact"
                 );
                 Some(convert::event(
                     unix_ns,
                     "loss",
                     "warning",
                     "the ring is full: packets go without a record, totals stay exact".into(),
-                    &[("ring-full", (now - before).to_string())],
+                    &[("packets", (now - before).to_string())],
                 ))
             }
             Some(episode) if lost => {
@@ -160,7 +172,56 @@ impl Reporter {
                     "loss",
                     "info",
                     format!("losses ended: {packets} packets went without a record"),
-                    &[("ring-full", packets.to_string())],
+                    &[("packets", packets.to_string())],
+                ))
+            }
+            None => None,
+        }
+    }
+
+    /// One event where counting by flow begins and one where it has ended.
+    fn mode_event(&mut self, unix_ns: u64) -> Option<v1::Record> {
+        let step_downs = self.state.step_downs.load(Ordering::Relaxed);
+        let is_down = self.state.stepped_down.load(Ordering::Relaxed) != 0
+            || step_downs > self.step_downs_told;
+        self.step_downs_told = step_downs;
+        match &mut self.step_down {
+            None if is_down => {
+                self.step_down = Some(StepDownEpisode {
+                    since: Instant::now(),
+                    mapped_before: self.kernel.mapped,
+                    quiet_reports: 0,
+                });
+                tracing::warn!("stepped down: the ring fills, packets are counted by flow");
+                Some(convert::event(
+                    unix_ns,
+                    "step-down",
+                    "warning",
+                    "the ring fills: known flows are counted by the kernel and sampled; their \
+                     totals stay exact"
+                        .into(),
+                    &[("step_downs", step_downs.to_string())],
+                ))
+            }
+            Some(episode) if is_down => {
+                episode.quiet_reports = 0;
+                None
+            }
+            Some(episode) => {
+                episode.quiet_reports += 1;
+                if episode.quiet_reports < QUIET_REPORTS {
+                    return None;
+                }
+                let frames = self.kernel.mapped - episode.mapped_before;
+                let seconds = episode.since.elapsed().as_secs();
+                self.step_down = None;
+                tracing::info!(frames, seconds, "every packet is recorded again");
+                Some(convert::event(
+                    unix_ns,
+                    "step-down",
+                    "info",
+                    format!("every packet is recorded again: {frames} were only counted by flow"),
+                    &[("frames", frames.to_string())],
                 ))
             }
             None => None,
@@ -174,9 +235,16 @@ impl Reporter {
         let mut books: Vec<(&str, u64)> = vec![
             ("kernel_frames", self.kernel.frames),
             ("kernel_recorded", self.kernel.recorded),
+            ("kernel_mapped", self.kernel.mapped),
             ("kernel_lost", self.kernel.lost.iter().sum()),
             ("ring_out", read(&state.ring_out)),
             ("record-refused", read(&state.refused)),
+            ("map_out", read(&state.map_out)),
+            ("map_entries", read(&state.map_entries)),
+            ("map_opening", read(&state.map_opening)),
+            ("map_refused", read(&state.map_refused)),
+            ("engine_unrecorded_in", read(&state.unrecorded_in)),
+            ("engine_unrecorded_ended", read(&state.unrecorded_ended)),
             ("engine_in", read(&state.packets_in)),
             ("engine_ended", read(&state.packets_ended)),
             ("engine_live", read(&state.packets_live)),
@@ -212,6 +280,12 @@ impl Reporter {
                 flows_live: read(&state.flows_live),
                 flows_max: self.flows_max,
                 backlog_records: waiting,
+                stepped_down: read(&state.stepped_down) != 0,
+                mode_since_unix_ns: match read(&state.mode_since_ns) {
+                    0 => 0,
+                    since_ns => convert::unix_ns(since_ns, sys::unix_offset_ns()),
+                },
+                step_downs: read(&state.step_downs),
                 books: books
                     .into_iter()
                     .map(|(name, value)| (name.to_owned(), value))
@@ -242,4 +316,12 @@ impl Reporter {
         };
         counter.fetch_add(count, Ordering::Relaxed);
     }
+}
+
+/// Frames lost because neither ring nor flow map had room.
+fn without_room(kernel: &KernelBooks) -> u64 {
+    [LossReason::RingFull, LossReason::FlowMapFull]
+        .iter()
+        .map(|reason| kernel.lost[reason.index()])
+        .sum()
 }

@@ -16,7 +16,8 @@ pub(super) const PACKET_COLUMNS: &str = "id, unix_ns, sensor, stream_id, flow_id
 pub(super) const FLOW_COLUMNS: &str = "id, sensor, stream_id, flow_id, state, end_reason, \
      first_unix_ns, last_unix_ns, src_ip, dst_ip, src_port, dst_port, ip_protocol, interface, \
      fwd_packets, rev_packets, fwd_bytes, rev_bytes, tcp_flags, verdict, kind, probability, score, \
-     reasons, model_id, lost_meanwhile, expected_false_alarms_per_day, initiator_direction";
+     reasons, model_id, lost_meanwhile, expected_false_alarms_per_day, initiator_direction, \
+     unrecorded_packets";
 
 pub(super) const EVENT_COLUMNS: &str = "id, unix_ns, sensor, kind, severity, message, fields";
 
@@ -101,7 +102,8 @@ pub(super) fn upsert_flows(rows: &[FlowRow]) -> Result<QueryBuilder<Sqlite>, Sto
             .push_bind(f.model_id.clone())
             .push_bind(f.lost_meanwhile.cast_signed())
             .push_bind(f.expected_false_alarms_per_day)
-            .push_bind(f.initiator_direction.map(Direction::number));
+            .push_bind(f.initiator_direction.map(Direction::number))
+            .push_bind(f.unrecorded_packets.cast_signed());
     });
     Ok(query)
 }
@@ -196,6 +198,7 @@ pub(super) fn flow(day: u32, row: &SqliteRow) -> Result<FlowRow, StoreError> {
                 .next::<Option<i32>>()?
                 .map(|n| Direction::of_number(n).ok_or(StoreError::Damaged("direction")))
                 .transpose()?,
+            unrecorded_packets: at.count()?,
         },
     })
 }

@@ -78,6 +78,17 @@ impl SqliteStore {
             .filter_map(|entry| day::of_file_name(entry.ok()?.file_name().to_str()?))
             .map(|day| (day, open::readers(&day::path(directory, day))))
             .collect();
+        // Files of an earlier version get the columns that reads ask for; one that is damaged
+        // fails its own reads and nothing else.
+        for day in days.keys() {
+            let path = day::path(directory, *day);
+            match open::writer(&path, &open::DAY).await {
+                Ok(connection) => sqlx::Connection::close(connection).await?,
+                Err(error) => {
+                    tracing::warn!(%error, "a day's file cannot be brought up to date");
+                }
+            }
+        }
         let store = Self {
             directory: directory.to_owned(),
             meta: tokio::sync::Mutex::new(meta),

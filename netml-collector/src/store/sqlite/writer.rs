@@ -336,7 +336,7 @@ async fn load_counters(
 
 /// Columns of [`counter`].
 pub(super) const COUNTER_SELECT: &str = "SELECT sensor, interface, direction, attach_id, unix_ns, \
-     packets, bytes, frames, recorded, lost, protocol_packets, protocol_bytes, stream_id, \
+     packets, bytes, frames, recorded, mapped, lost, protocol_packets, protocol_bytes, stream_id, \
      updated_unix_ms FROM counter_bases";
 
 /// A counter and when it was stored (unix milliseconds), selected with [`COUNTER_SELECT`].
@@ -354,6 +354,7 @@ pub(super) fn counter(row: &SqliteRow) -> Result<(CounterKey, CounterBase, i64),
         bytes: at.count()?,
         frames: at.count()?,
         recorded: at.count()?,
+        mapped: at.count()?,
         lost: from_json(at.next()?, "lost")?,
         protocol_packets: from_json(at.next()?, "protocol packets")?,
         protocol_bytes: from_json(at.next()?, "protocol bytes")?,
@@ -438,7 +439,9 @@ async fn store_state(
     for (key, base) in &plan.counters {
         let totals = &base.totals;
         sqlx::query(
-            "INSERT OR REPLACE INTO counter_bases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO counter_bases (sensor, interface, direction, attach_id, unix_ns, \
+             packets, bytes, frames, recorded, mapped, lost, protocol_packets, protocol_bytes, \
+             updated_unix_ms, stream_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(key.sensor.clone())
         .bind(key.interface.clone())
@@ -449,6 +452,7 @@ async fn store_state(
         .bind(totals.bytes.cast_signed())
         .bind(totals.frames.cast_signed())
         .bind(totals.recorded.cast_signed())
+        .bind(totals.mapped.cast_signed())
         .bind(to_json(&totals.lost, "lost")?)
         .bind(to_json(&totals.protocol_packets, "protocol packets")?)
         .bind(to_json(&totals.protocol_bytes, "protocol bytes")?)

@@ -1,0 +1,628 @@
+//! Step-down: what becomes of packets when the reader cannot keep up. Each goes exactly one way,
+//! flows keep exact totals, half-open flows cannot crowd out established ones, and the kernel goes
+//! back to recording everything by itself.
+//!
+//! The first tests run the programs over hand-made frames. The last one runs the sensor itself in
+//! a namespace, with a reader that rests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::let_underscore_must_use,
+    reason = "a test fails by panicking"
+)]
+
+mod kernel;
+
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use kernel::may_load;
+use netml_agent::engine::FlowTotals;
+use netml_agent::probe::StepDownSettings;
+use netml_agent::probe::object::{self, LoadSettings, Loaded};
+use netml_common::knobs::{EGRESS_PROGRAM, InterfaceEntry, XDP_PROGRAM};
+use netml_common::{Direction, FlowKey, InterfaceCounters, LossReason, PacketRecord, StepDown};
+
+/// The kernel's test run sends frames from the loopback device.
+const TEST_RUN_IFINDEX: u32 = 1;
+const RING_BYTES: u32 = 64 << 10;
+
+const SYN: u8 = 2;
+const ACK: u8 = 16;
+const PSH_ACK: u8 = 24;
+
+/// Ethernet, IPv4, TCP without options.
+fn tcp(src: (u32, u16), dst: (u32, u16), flags: u8, payload: usize) -> Vec<u8> {
+    let mut frame = vec![2; 12];
+    frame.extend([8, 0, 0x45, 0]);
+    frame.extend((40 + payload as u16).to_be_bytes());
+    frame.extend([0, 0, 0, 0, 64, 6, 0, 0]);
+    frame.extend(src.0.to_be_bytes());
+    frame.extend(dst.0.to_be_bytes());
+    frame.extend(src.1.to_be_bytes());
+    frame.extend(dst.1.to_be_bytes());
+    frame.extend([0; 8]);
+    frame.extend([0x50, flags, 0x12, 0x34, 0, 0, 0, 0]);
+    frame.extend(vec![0; payload]);
+    frame
+}
+
+struct Bench {
+    loaded: Loaded,
+    records: HashMap<FlowKey, u64>,
+    mapped: HashMap<FlowKey, u64>,
+    mapped_bytes: u64,
+}
+
+impl Bench {
+    fn new(step_down: StepDownSettings) -> Self {
+        let entry = InterfaceEntry {
+            slot: 0,
+            link: InterfaceEntry::ETHERNET,
+            ingress_marks: 0,
+            reserved: 0,
+        };
+        let mut loaded = object::load(&LoadSettings {
+            ring_bytes: RING_BYTES,
+            wake_fill_bytes: RING_BYTES / 2,
+            interfaces: vec![(TEST_RUN_IFINDEX, entry)],
+            step_down,
+        })
+        .unwrap();
+        object::xdp(&mut loaded.bpf, XDP_PROGRAM).unwrap();
+        object::classifier(&mut loaded.bpf, EGRESS_PROGRAM).unwrap();
+        Self {
+            loaded,
+            records: HashMap::new(),
+            mapped: HashMap::new(),
+            mapped_bytes: 0,
+        }
+    }
+
+    fn run(&mut self, direction: Direction, frame: &[u8], times: u32) {
+        let options = repeated(frame, times);
+        let bpf = &mut self.loaded.bpf;
+        let result = match direction {
+            Direction::Ingress => object::xdp(bpf, XDP_PROGRAM).unwrap().test_run(options),
+            Direction::Egress => object::classifier(bpf, EGRESS_PROGRAM)
+                .unwrap()
+                .test_run(options),
+        };
+        result.unwrap();
+    }
+
+    fn counters(&self) -> InterfaceCounters {
+        let mut sum = InterfaceCounters::ZERO;
+        for direction in [Direction::Ingress, Direction::Egress] {
+            sum.add(&self.loaded.counters.read(0, direction).unwrap());
+        }
+        assert!(sum.balanced(), "{sum:?}");
+        sum
+    }
+
+    fn state(&self) -> StepDown {
+        self.loaded.flows.state().unwrap()
+    }
+
+    /// Takes all records.
+    fn drain(&mut self) {
+        let records = &mut self.records;
+        self.loaded.ring.drain(usize::MAX, |record| {
+            let record: PacketRecord = record.unwrap();
+            *records.entry(FlowKey::of_record(&record).key).or_default() += 1;
+        });
+    }
+
+    /// Takes what the maps counted.
+    fn read(&mut self, now_mono_ns: u64) {
+        let Self {
+            mapped,
+            mapped_bytes,
+            loaded,
+            ..
+        } = self;
+        let take = |totals: &FlowTotals| {
+            *mapped.entry(totals.key).or_default() += totals.frames();
+            *mapped_bytes += totals.low.bytes + totals.high.bytes;
+        };
+        loaded.flows.read(now_mono_ns, |_| false, take).unwrap();
+    }
+
+    fn seen(&self, key: &FlowKey) -> u64 {
+        let of = |map: &HashMap<FlowKey, u64>| map.get(key).copied().unwrap_or(0);
+        of(&self.records) + of(&self.mapped)
+    }
+}
+
+fn repeated(frame: &[u8], times: u32) -> TestRunOptions<'_> {
+    TestRunOptions {
+        data_in: Some(frame),
+        repeat: times,
+        ..TestRunOptions::new()
+    }
+}
+
+fn key(frame: &[u8]) -> FlowKey {
+    let walked = netml_common::walk(frame, frame.len() as u32, netml_common::Link::Ethernet);
+    let record = walked
+        .unwrap()
+        .record(0, 0, Direction::Ingress, 1, frame.len() as u32);
+    FlowKey::of_record(&record).key
+}
+
+#[test]
+fn what_finds_no_room_is_counted_in_its_flow_and_the_mode_ends_by_itself() {
+    if !may_load() {
+        return;
+    }
+    const RUNS: u32 = 700;
+    let mut bench = Bench::new(StepDownSettings::of_ring(RING_BYTES));
+    let pairs: Vec<_> = (0..5)
+        .map(|i| {
+            let (a, b) = ((0x0a00_0001, 4000 + i), (0x0a00_0002, 80));
+            (tcp(a, b, PSH_ACK, 100), tcp(b, a, ACK, 0))
+        })
+        .collect();
+    let mut sent_bytes = 0;
+    for (there, back) in &pairs {
+        bench.run(Direction::Ingress, there, RUNS);
+        bench.run(Direction::Egress, back, RUNS);
+        sent_bytes += u64::from(RUNS) * (there.len() + back.len()) as u64;
+    }
+    let counters = bench.counters();
+    assert_eq!(counters.frames, u64::from(RUNS) * 10);
+    assert_eq!(counters.bytes, sent_bytes);
+    assert_eq!(counters.lost_total(), 0, "every frame found a place");
+    assert!(counters.mapped > 4_000, "{counters:?}");
+    let state = bench.state();
+    assert!(state.is_stepped_down() && state.since_mono_ns > 0);
+    // In two steps: nothing is told twice.
+    bench.read(0);
+    bench.read(0);
+    bench.drain();
+    for (there, _) in &pairs {
+        assert_eq!(bench.seen(&key(there)), u64::from(RUNS) * 2);
+    }
+    assert_eq!(bench.loaded.flows.books().frames, counters.mapped);
+    // The ring is empty: the next frame is recorded and the mode is over.
+    bench.run(Direction::Ingress, &pairs[0].0, 1);
+    let state = bench.state();
+    assert!(!state.is_stepped_down());
+    assert_eq!(state.step_downs(), 1);
+    assert_eq!(bench.counters().recorded, counters.recorded + 1);
+}
+
+#[test]
+fn a_flow_keeps_its_first_records_its_turns_and_one_in_k_while_stepped_down() {
+    if !may_load() {
+        return;
+    }
+    // Stepped down from the first frame on, with room in the ring for all that is offered.
+    let mut bench = Bench::new(StepDownSettings {
+        high_mark_bytes: 0,
+        low_mark_bytes: 0,
+        first_records: 4,
+        sample_one_in: 16,
+        ..StepDownSettings::of_ring(RING_BYTES)
+    });
+    let (a, b) = ((0x0a00_0001, 4000), (0x0a00_0002, 80));
+    let data = tcp(a, b, ACK, 10);
+    bench.run(Direction::Ingress, &data, 100);
+    // Frames 1 to 4, and those where the count so far is 16, 32, … 96.
+    assert_eq!(bench.counters().recorded, 4 + 6);
+    for (flags, recorded) in [(PSH_ACK, 1), (PSH_ACK, 0), (ACK | 1, 1), (ACK | 1, 1)] {
+        let before = bench.counters().recorded;
+        bench.run(Direction::Ingress, &tcp(a, b, flags, 10), 1);
+        assert_eq!(bench.counters().recorded - before, recorded, "{flags:#x}");
+    }
+    let counters = bench.counters();
+    assert_eq!(counters.frames, 104);
+    assert_eq!(counters.recorded + counters.mapped, 104);
+}
+
+/// Half-open flows of as many sources, one established flow among them.
+fn flood(sources: u32) {
+    const OPENING_ENTRIES: u32 = 512;
+    const EVERY: u32 = 1_000;
+    let mut bench = Bench::new(StepDownSettings {
+        opening_entries: OPENING_ENTRIES,
+        established_entries: 64,
+        ..StepDownSettings::of_ring(RING_BYTES)
+    });
+    let (a, b) = ((0x0a00_0001, 4000), (0x0a00_0002, 80));
+    let (there, back) = (tcp(a, b, PSH_ACK, 100), tcp(b, a, ACK, 0));
+    bench.run(Direction::Ingress, &there, 1);
+    bench.run(Direction::Egress, &back, 1);
+    // The ring is filled past its mark by one flow, so that the next frames are looked up.
+    bench.run(
+        Direction::Ingress,
+        &tcp((0x0a00_0009, 9), b, ACK, 0),
+        RING_BYTES / 72,
+    );
+    bench.run(Direction::Ingress, &there, 1);
+    bench.run(Direction::Egress, &back, 1);
+    let mut frames = 4;
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    for i in 0..sources {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let source = (random as u32, (random >> 32) as u16);
+        bench.run(Direction::Ingress, &tcp(source, b, SYN, 0), 1);
+        if i % EVERY == 0 {
+            bench.run(Direction::Ingress, &there, 1);
+            bench.run(Direction::Egress, &back, 1);
+            frames += 2;
+        }
+    }
+    let counters = bench.counters();
+    let full = counters.lost[LossReason::FlowMapFull.index()];
+    assert!(full > u64::from(sources) / 2, "{counters:?}");
+    assert_eq!(counters.lost_total(), full);
+    let state = bench.state();
+    assert_eq!(state.lost, full);
+    assert!(state.opening_full >= full);
+    bench.read(0);
+    bench.drain();
+    assert_eq!(bench.seen(&key(&there)), frames, "the established flow");
+    assert_eq!(bench.loaded.flows.books().frames, counters.mapped);
+    assert!(bench.loaded.flows.books().opening <= u64::from(OPENING_ENTRIES));
+    // Ten seconds later the half-open ones are gone, and there is room again.
+    let state_ns = state.since_mono_ns;
+    bench.read(state_ns + 600_000_000_000);
+    bench.read(state_ns + 600_000_000_000);
+    assert_eq!(bench.loaded.flows.books().opening, 0);
+}
+
+#[test]
+fn half_open_flows_do_not_take_the_place_of_an_established_one() {
+    if may_load() {
+        flood(20_000);
+    }
+}
+
+#[test]
+#[ignore = "a minute: half-open flows of a million sources"]
+fn half_open_flows_of_a_million_sources_do_not_take_the_place_of_an_established_one() {
+    if may_load() {
+        flood(1_000_000);
+    }
+}
+
+#[test]
+fn two_processors_make_one_entry_and_count_every_frame_once() {
+    if !may_load() {
+        return;
+    }
+    const RUNS: u32 = 20_000;
+    const ROUNDS: u16 = 20;
+    let mut bench = Bench::new(StepDownSettings {
+        high_mark_bytes: 0,
+        low_mark_bytes: 0,
+        ..StepDownSettings::of_ring(RING_BYTES)
+    });
+    // Both directions at once: each makes, finds or moves the entry of the same flow.
+    for round in 0..ROUNDS {
+        let (a, b) = ((0x0a00_0001, 5000 + round), (0x0a00_0002, 80));
+        let (there, back) = (tcp(a, b, ACK, 20), tcp(b, a, ACK, 0));
+        let bpf = &bench.loaded.bpf;
+        let ingress: &Xdp = bpf.program(XDP_PROGRAM).unwrap().try_into().unwrap();
+        let egress: &SchedClassifier = bpf.program(EGRESS_PROGRAM).unwrap().try_into().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| ingress.test_run(repeated(&there, RUNS)).unwrap());
+            scope.spawn(|| egress.test_run(repeated(&back, RUNS)).unwrap());
+        });
+        bench.read(0);
+        bench.drain();
+        assert_eq!(bench.seen(&key(&there)), u64::from(RUNS) * 2);
+    }
+    let counters = bench.counters();
+    assert_eq!(counters.frames, u64::from(RUNS) * 2 * u64::from(ROUNDS));
+    assert_eq!(counters.lost_total(), 0);
+    assert_eq!(bench.loaded.flows.books().frames, counters.mapped);
+}
+
+const A: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
+const B: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 2);
+const A_MAC: &str = "02:00:00:00:98:01";
+const B_MAC: &str = "02:00:00:00:98:02";
+const FIRST_PORT: u16 = 6_000;
+const FLOWS: u16 = 8;
+const DATAGRAMS: u32 = 20_000;
+const DATAGRAM_BYTES: usize = 64;
+/// Ethernet, IPv4 and UDP headers.
+const HEADER_BYTES: u64 = 14 + 20 + 8;
+const DEADLINE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_sensor_whose_reader_rests_keeps_exact_totals_and_flows_and_recovers() {
+    if !may_load() {
+        return;
+    }
+    let space = Space::new();
+    let mut sensor = Sensor::start(&space);
+    // Both ends of every flow have spoken, and the reader has begun its rest.
+    space.exchange(10);
+    let linked_before = space.link_packets();
+    space.exchange(DATAGRAMS);
+    let linked = {
+        let now = space.link_packets();
+        (now.0 - linked_before.0, now.1 - linked_before.1)
+    };
+    assert!(sensor.says("stepped down"), "{}", sensor.told());
+    assert!(
+        sensor.says("every packet is recorded again"),
+        "{}",
+        sensor.told()
+    );
+    let (status, flows) = sensor.stop();
+    let told = sensor.told();
+    assert!(status, "{told}");
+    assert!(told.trim_end().ends_with("books balance"), "{told}");
+    let each = u64::from(DATAGRAMS) + 10;
+    assert_eq!(
+        linked,
+        (
+            u64::from(DATAGRAMS) * u64::from(FLOWS),
+            u64::from(DATAGRAMS) * u64::from(FLOWS)
+        ),
+        "the link took them all"
+    );
+    let kernel = told.lines().find(|l| l.contains("kernel:")).unwrap();
+    let mapped = number_before(kernel, " counted by flow");
+    assert!(mapped > u64::from(DATAGRAMS), "{kernel}");
+    assert_eq!(
+        number_before(kernel, " packets, "),
+        each * u64::from(FLOWS) * 2,
+        "{kernel}"
+    );
+    assert_eq!(
+        number_before(kernel, " bytes"),
+        each * u64::from(FLOWS) * 2 * (DATAGRAM_BYTES as u64 + HEADER_BYTES),
+        "{kernel}"
+    );
+    assert!(!kernel.contains("ring-full"), "{kernel}");
+    for port in FIRST_PORT..FIRST_PORT + FLOWS {
+        let (packets, bytes) = sums_of(&flows, port);
+        assert_eq!(packets, each * 2, "port {port}:\n{flows}");
+        assert_eq!(bytes, packets * (DATAGRAM_BYTES as u64 + HEADER_BYTES));
+    }
+}
+
+/// The number that ends where `text` begins.
+fn number_before(line: &str, text: &str) -> u64 {
+    let before = &line[..line.find(text).unwrap()];
+    before.split(' ').next_back().unwrap().parse().unwrap()
+}
+
+/// Packets and bytes, both ways, over the printed flows of a port.
+fn sums_of(flows: &str, port: u16) -> (u64, u64) {
+    let mut sums = (0, 0);
+    for line in flows
+        .lines()
+        .filter(|line| line.contains(&format!(":{port} ")))
+    {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let both = |unit: &str| -> u64 {
+            let at = words.iter().position(|word| *word == unit).unwrap();
+            let (there, back) = words[at - 1].split_once('/').unwrap();
+            there.parse::<u64>().unwrap() + back.parse::<u64>().unwrap()
+        };
+        sums.0 += both("packets");
+        sums.1 += both("bytes");
+    }
+    sums
+}
+
+/// Two namespaces joined by `a0` and `b0`; gone at drop.
+struct Space {
+    a: String,
+    b: String,
+}
+
+impl Space {
+    fn new() -> Self {
+        let name = |end| format!("nmover{}{end}", std::process::id());
+        let space = Self {
+            a: name("a"),
+            b: name("b"),
+        };
+        for namespace in [&space.a, &space.b] {
+            sh(&format!("ip netns add {namespace}"));
+            // No neighbour discovery of its own: every packet is the test's.
+            sh(&format!(
+                "ip netns exec {namespace} sh -c 'echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6; \
+                 echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6'"
+            ));
+        }
+        let (a, b) = (&space.a, &space.b);
+        sh(&format!(
+            "ip -n {a} link add a0 address {A_MAC} type veth peer name b0 address {B_MAC} netns {b}"
+        ));
+        for (namespace, device, address, peer, peer_mac) in
+            [(a, "a0", A, B, B_MAC), (b, "b0", B, A, A_MAC)]
+        {
+            sh(&format!(
+                "ip -n {namespace} addr add {address}/24 dev {device} && \
+                 ip -n {namespace} link set {device} up && \
+                 ip -n {namespace} neigh add {peer} lladdr {peer_mac} dev {device} nud permanent"
+            ));
+        }
+        space
+    }
+
+    /// Every flow sends this many datagrams, both ways at once.
+    fn exchange(&self, datagrams: u32) {
+        let mut senders = [(&self.a, "a"), (&self.b, "b")].map(|(namespace, end)| {
+            let mut child = Command::new("ip")
+                .args(["netns", "exec", namespace])
+                .arg(std::env::current_exe().unwrap())
+                .args(["--exact", "role_send", "--ignored", "--nocapture"])
+                .env("NETML_TEST_END", end)
+                .env("NETML_TEST_DATAGRAMS", datagrams.to_string())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let told = BufReader::new(child.stderr.take().unwrap());
+            (child, told)
+        });
+        // Sockets exist from before the first datagram until after the last: a host answers for
+        // those that do not.
+        for step in ["bound", "done"] {
+            for (_, told) in &mut senders {
+                assert!(told.lines().any(|line| line.unwrap() == step));
+            }
+            for (child, _) in &mut senders {
+                child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+            }
+        }
+        for (mut child, _) in senders {
+            assert!(child.wait().unwrap().success());
+        }
+    }
+
+    /// Packets the peer's link received and sent.
+    fn link_packets(&self) -> (u64, u64) {
+        let output = Command::new("ip")
+            .args(["-n", &self.b, "-j", "-s", "link", "show", "b0"])
+            .output()
+            .unwrap();
+        let links: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let packets = |way: &str| links[0]["stats64"][way]["packets"].as_u64().unwrap();
+        (packets("rx"), packets("tx"))
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        for namespace in [&self.a, &self.b] {
+            let _ = Command::new("ip")
+                .args(["netns", "del", namespace])
+                .status();
+        }
+    }
+}
+
+fn sh(line: &str) {
+    let output = Command::new("sh").args(["-c", line]).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{line}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+#[ignore = "a role of the test above"]
+fn role_send() {
+    let Ok(end) = std::env::var("NETML_TEST_END") else {
+        return;
+    };
+    let datagrams: u32 = std::env::var("NETML_TEST_DATAGRAMS")
+        .unwrap()
+        .parse()
+        .unwrap();
+    let (from, to) = if end == "a" { (A, B) } else { (B, A) };
+    let sockets: Vec<_> = (FIRST_PORT..FIRST_PORT + FLOWS)
+        .map(|port| UdpSocket::bind(SocketAddrV4::new(from, port)).unwrap())
+        .collect();
+    let mut line = String::new();
+    eprintln!("bound");
+    std::io::stdin().read_line(&mut line).unwrap();
+    for _ in 0..datagrams {
+        for (port, socket) in (FIRST_PORT..).zip(&sockets) {
+            let sent = socket.send_to(&[0; DATAGRAM_BYTES], SocketAddrV4::new(to, port));
+            assert_eq!(sent.unwrap(), DATAGRAM_BYTES);
+        }
+    }
+    eprintln!("done");
+    std::io::stdin().read_line(&mut line).unwrap();
+}
+
+/// The sensor on `a0`, with a small ring and a reader that rests for three seconds.
+struct Sensor {
+    child: Child,
+    told: Arc<Mutex<String>>,
+    printed: Arc<Mutex<String>>,
+}
+
+impl Sensor {
+    fn start(space: &Space) -> Self {
+        let mut child = Command::new("ip")
+            .args(["netns", "exec", &space.a])
+            .arg(env!("CARGO_BIN_EXE_netml-agent"))
+            .args(["run", "--interface", "a0", "--no-collector", "--print"])
+            .args(["--ring-bytes", "65536", "--test-reader-pause-s", "3"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let told = gather(child.stderr.take().unwrap());
+        let printed = gather(child.stdout.take().unwrap());
+        let sensor = Self {
+            child,
+            told,
+            printed,
+        };
+        assert!(sensor.says("watching"), "{}", sensor.told());
+        sensor
+    }
+
+    fn told(&self) -> String {
+        self.told.lock().unwrap().clone()
+    }
+
+    /// Waits until the sensor has said so.
+    fn says(&self, text: &str) -> bool {
+        let end = Instant::now() + DEADLINE;
+        while Instant::now() < end {
+            if self.told().contains(text) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+
+    /// Ends it as a user would; true where it ended well, and the flows it printed.
+    fn stop(&mut self) -> (bool, String) {
+        sh(&format!("kill -INT {}", self.child.id()));
+        let status = self.child.wait().unwrap();
+        assert!(self.says("books"), "{}", self.told());
+        // The readers of its output end with it.
+        let printed = loop {
+            if Arc::strong_count(&self.printed) == 1 && Arc::strong_count(&self.told) == 1 {
+                break self.printed.lock().unwrap().clone();
+            }
+            std::thread::yield_now();
+        };
+        (status.success(), printed)
+    }
+}
+
+impl Drop for Sensor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// All lines of a stream so far.
+fn gather(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<String>> {
+    let gathered = Arc::new(Mutex::new(String::new()));
+    let into = Arc::clone(&gathered);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines() {
+            let mut into = into.lock().unwrap();
+            into.push_str(&line.unwrap());
+            into.push('\n');
+        }
+    });
+    gathered
+}
