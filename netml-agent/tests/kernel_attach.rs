@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use netml_agent::probe::filters::{clsact_filters, tcx_programs};
 use netml_agent::probe::{
-    CaptureMode, Probe, ProbeError, ProbeSettings, RingReader, TcMode, list_interfaces,
+    CaptureMode, LinkEvent, LinkListener, Probe, ProbeError, ProbeSettings, RingReader, TcMode,
+    list_interfaces,
 };
 use netml_common::{Direction, InterfaceCounters, LossReason, Marks, PacketRecord};
 
@@ -247,6 +248,44 @@ fn nothing_of_the_link_kind_is_left_by_a_killed_sensor() {
         let mut sensor = Attached::start(&space, capture, tc);
         sensor.kill();
         space.run("role_bare", "", "");
+    }
+}
+
+#[test]
+fn interfaces_that_come_go_and_are_renamed_are_followed() {
+    if !kernel::may_load() {
+        return;
+    }
+    let space = Space::new("f", false);
+    space.run("role_follow", "auto", "auto");
+    space.run("role_follow", "tc", "clsact");
+    assert_eq!(space.filters(), 0);
+}
+
+#[test]
+fn one_interface_more_than_slots_is_refused_counted_and_said() {
+    if !kernel::may_load() {
+        return;
+    }
+    let space = Space::new("n", false);
+    space.run("role_too_many", "tc", "auto");
+}
+
+#[test]
+fn another_network_namespace_is_watched_from_this_one() {
+    if !kernel::may_load() {
+        return;
+    }
+    let space = Space::new("o", false);
+    for tc in ["auto", "clsact"] {
+        let mut role = in_namespace(&space.b, "role_from_outside");
+        let status = role
+            .env("NETML_TEST_PEER", &space.a)
+            .env("NETML_TEST_TC", tc)
+            .status()
+            .unwrap();
+        assert!(status.success(), "{tc}");
+        assert_eq!(space.filters(), 0, "removed where it was made");
     }
 }
 
@@ -583,6 +622,188 @@ fn role_bare() {
         found.is_empty() && a0.xdp_program_id.is_none()
     });
     assert!(bare, "{found:?}");
+}
+
+/// Waits until the kernel tells of links and `done` holds after following; the events meanwhile.
+fn follow(
+    probe: &mut Probe,
+    listener: &LinkListener,
+    done: impl Fn(&Probe) -> bool,
+) -> Vec<LinkEvent> {
+    let mut events = Vec::new();
+    let followed = eventually(|| {
+        if let Some(gone) = listener.drain().unwrap() {
+            probe.follow(&gone).unwrap();
+            events.extend(probe.take_events());
+        }
+        done(probe)
+    });
+    assert!(followed, "{events:?}");
+    events
+}
+
+fn names(probe: &Probe) -> Vec<(u32, String)> {
+    let all = probe.interfaces().iter();
+    all.map(|interface| (interface.slot, interface.name.clone()))
+        .collect()
+}
+
+#[test]
+#[ignore = "a role of the tests above"]
+fn role_follow() {
+    if !in_role() {
+        return;
+    }
+    let (mut probe, _ring) = Probe::attach(&ProbeSettings {
+        interfaces: vec!["a*".to_owned(), "!a9".to_owned()],
+        ..settings()
+    })
+    .unwrap();
+    let listener = probe.take_listener().unwrap();
+    let of = |slot, name: &str| (slot, name.to_owned());
+    assert_eq!(names(&probe), [of(0, "a0")]);
+    // It comes, with one that is left out and one that nobody asked for.
+    sh(
+        "ip link add a1 address 02:00:00:00:01:01 type veth peer name a9; \
+        ip addr add 10.98.0.1/24 dev a1; ip link set a1 up; ip link set a9 up; \
+        ip neigh add 10.98.0.2 lladdr 02:00:00:00:01:02 dev a1 nud permanent",
+    );
+    let events = follow(&mut probe, &listener, |probe| probe.interfaces().len() == 2);
+    assert_eq!(names(&probe), [of(0, "a0"), of(1, "a1")]);
+    assert!(matches!(&events[..], [LinkEvent::Attached(a1)] if a1.name == "a1"));
+    let first_id = probe.interfaces()[1].attach_id;
+    let sent = |probe: &Probe| {
+        let all = probe.counters().unwrap();
+        let slot_1 = all
+            .iter()
+            .find(|(slot, direction, _)| (*slot, *direction) == (1, Direction::Egress));
+        slot_1.unwrap().2.packets
+    };
+    let (from, to) = (Ipv4Addr::new(10, 98, 0, 1), Ipv4Addr::new(10, 98, 0, 2));
+    send(from, to, 7);
+    assert!(eventually(|| sent(&probe) == 7), "{}", sent(&probe));
+    // It is renamed to what no pattern matches, and still watched.
+    sh(
+        "ip link set a1 down; ip link set a1 name renamed; ip link set renamed up; \
+        ip neigh replace 10.98.0.2 lladdr 02:00:00:00:01:02 dev renamed nud permanent",
+    );
+    let events = follow(&mut probe, &listener, |probe| {
+        probe.interfaces()[1].name == "renamed"
+    });
+    assert!(matches!(&events[..], [LinkEvent::Renamed { from, .. }] if from == "a1"));
+    send(from, to, 5);
+    assert!(eventually(|| sent(&probe) == 12), "{}", sent(&probe));
+    // It goes, and its totals stay.
+    sh("ip link del renamed");
+    let events = follow(&mut probe, &listener, |probe| probe.interfaces().len() == 1);
+    assert!(matches!(&events[..], [LinkEvent::Gone(gone)] if gone.slot == 1));
+    assert_eq!(sent(&probe), 12);
+    // One of its name comes: a slot and totals of its own. Nothing piles up.
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let mut held = Vec::new();
+    for slot in 2..5 {
+        sh("ip link add a1 type veth peer name a9");
+        follow(&mut probe, &listener, |probe| probe.interfaces().len() == 2);
+        assert_eq!(names(&probe)[1], of(slot, "a1"));
+        assert_ne!(probe.interfaces()[1].attach_id, first_id);
+        sh("ip link del a1");
+        follow(&mut probe, &listener, |probe| probe.interfaces().len() == 1);
+        held.push(descriptors());
+    }
+    assert!(held.windows(2).all(|pair| pair[0] == pair[1]), "{held:?}");
+    assert_eq!(sent(&probe), 12);
+    assert_eq!(probe.refusals(), 0);
+    // None of the above was for want of the one that was there all the time.
+    assert_eq!(names(&probe), [of(0, "a0")]);
+}
+
+#[test]
+#[ignore = "a role of the tests above"]
+fn role_too_many() {
+    if !in_role() {
+        return;
+    }
+    sh("for i in $(seq 40); do ip link add c$i type veth peer name d$i; done");
+    let (mut probe, _ring) = Probe::attach(&ProbeSettings {
+        interfaces: vec!["a0".to_owned(), "c*".to_owned(), "d*".to_owned()],
+        ..settings()
+    })
+    .unwrap();
+    assert_eq!(probe.interfaces().len(), 64);
+    assert_eq!(probe.refusals(), 17);
+    assert!(probe.is_waiting());
+    let events = probe.take_events();
+    assert_eq!(events.len(), 17);
+    for event in &events {
+        let LinkEvent::Refused { name, error } = event else {
+            panic!("{event:?}");
+        };
+        assert!(error.to_string().contains(name.as_str()) && error.to_string().contains("64"));
+    }
+    // Said once, and slots of those that go rest before others have them.
+    sh("ip link del c1");
+    let listener = probe.take_listener().unwrap();
+    let events = follow(&mut probe, &listener, |probe| probe.interfaces().len() < 64);
+    assert!(
+        events
+            .iter()
+            .all(|event| matches!(event, LinkEvent::Gone(_))),
+        "{events:?}"
+    );
+    assert!(probe.is_waiting());
+    assert_eq!(probe.refusals(), 17);
+    sh("for i in $(seq 40); do ip link del c$i 2>/dev/null; done; true");
+    follow(&mut probe, &listener, |probe| !probe.is_waiting());
+}
+
+#[test]
+#[ignore = "a role of the tests above"]
+fn role_from_outside() {
+    if !in_role() {
+        return;
+    }
+    let own = || std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+    let before = own();
+    let inside = ProbeSettings {
+        netns: std::env::var("NETML_TEST_PEER").ok(),
+        ..settings()
+    };
+    for (name, netns) in [("b0", inside.netns.clone()), ("a0", Some("no-such".into()))] {
+        let error = Probe::attach(&ProbeSettings {
+            interfaces: vec![name.to_owned()],
+            netns,
+            ..inside.clone()
+        })
+        .unwrap_err();
+        assert!(error.is_misuse(), "{error}");
+    }
+    let (mut probe, _ring) = Probe::attach(&inside).unwrap();
+    assert_eq!(own(), before, "this thread stays where it is");
+    assert_eq!(names(&probe), [(0, "a0".to_owned())]);
+    send(B, A, SENT_BY_B);
+    let received = || totals(&probe, Direction::Ingress).packets;
+    assert!(
+        eventually(|| received() >= u64::from(SENT_BY_B)),
+        "{}",
+        received()
+    );
+    // What comes there is heard of here.
+    let peer = std::env::var("NETML_TEST_PEER").unwrap();
+    sh(&format!(
+        "ip -n {peer} link set a0 down; ip -n {peer} link set a0 name z0"
+    ));
+    let listener = probe.take_listener().unwrap();
+    follow(&mut probe, &listener, |probe| {
+        probe.interfaces()[0].name == "z0"
+    });
+    sh(&format!(
+        "ip -n {peer} link set z0 name a0; ip -n {peer} link set a0 up"
+    ));
+    sh(&format!(
+        "ip -n {peer} neigh replace {B} lladdr {B_MAC} dev a0 nud permanent"
+    ));
+    probe.detach();
+    assert_eq!(own(), before);
 }
 
 #[test]

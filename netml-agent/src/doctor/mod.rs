@@ -158,7 +158,7 @@ fn feature(feature: Feature, support: &Support) -> Check {
                 .mend("netml-agent run --capture tc"),
                 Feature::XdpLink => Check::degraded(
                     id,
-                    format!("{said}; native XDP would outlive a killed sensor, TC ingress is taken instead"),
+                    format!("{said}; native XDP would outlive a killed sensor: take TC ingress"),
                 )
                 .mend("netml-agent run --capture tc"),
                 Feature::TcxLink => Check::degraded(

@@ -54,7 +54,8 @@ const ERROR_CHARS_MAX: usize = 200;
 pub struct Client {
     /// Where the collector is.
     pub endpoint: Endpoint,
-    /// First message of every stream; names the stream id of all batches.
+    /// First message of every stream; names the stream id of all batches. Its interfaces are
+    /// those of `context`, where that has any.
     pub hello: v1::Hello,
     /// What messages say beside the observations.
     pub context: Context,
@@ -306,7 +307,11 @@ impl Task {
         match event {
             LinkEvent::Retry => {
                 let endpoint = self.client.endpoint.clone();
-                let hello = self.client.hello.clone();
+                let mut hello = self.client.hello.clone();
+                let watched = self.client.context.interfaces.interfaces();
+                if !watched.is_empty() {
+                    hello.interfaces = watched;
+                }
                 self.link = Link::Connecting(tokio::spawn(open(endpoint, hello)));
             }
             LinkEvent::Opened(session) => {

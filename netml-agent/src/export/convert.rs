@@ -6,7 +6,7 @@ use std::sync::Arc;
 use netml_common::{Direction, InterfaceCounters, KERNEL_LOSS_REASONS, LossReason, ProtocolClass};
 use netml_proto::v1;
 
-use super::Observation;
+use super::{Observation, Watched};
 use crate::engine::{FlowReport, FlowState, JudgedPacket};
 use crate::model::Model;
 use crate::verdict::Verdict;
@@ -16,17 +16,11 @@ use crate::verdict::Verdict;
 pub struct Context {
     /// The model that judges.
     pub model: Option<Arc<Model>>,
-    /// Interface names by slot.
-    pub interfaces: Vec<String>,
+    /// The interfaces watched.
+    pub interfaces: Watched,
 }
 
 impl Context {
-    fn interface(&self, slot: u8) -> &str {
-        self.interfaces
-            .get(usize::from(slot))
-            .map_or("", |name| name)
-    }
-
     fn kind(&self, verdict: Verdict, class: u8) -> &str {
         let told = matches!(verdict, Verdict::Unsure | Verdict::Suspicious);
         self.model
@@ -75,7 +69,7 @@ impl Context {
             src_port: report.ends.src_port.into(),
             dst_port: report.ends.dst_port.into(),
             ip_protocol: report.ends.ip_protocol.into(),
-            interface: self.interface(report.ends.slot).into(),
+            interface: self.interfaces.name(report.ends.slot),
             fwd_packets: report.fwd_packets,
             rev_packets: report.rev_packets,
             fwd_bytes: report.fwd_bytes,
@@ -119,7 +113,7 @@ impl Context {
             segments: record.segments.into(),
             tcp_flags: record.tcp_flags.into(),
             direction: wire_direction(record.direction()).into(),
-            interface: self.interface(record.slot).into(),
+            interface: self.interfaces.name(record.slot),
             verdict: wire_verdict(packet.verdict).into(),
             kind: self.kind(packet.verdict, packet.class).into(),
             probability: packet.probability.into(),
@@ -276,7 +270,7 @@ mod tests {
     fn a_packet_keeps_its_addresses_and_its_time_moves_by_the_offset() {
         let context = Context {
             model: None,
-            interfaces: vec!["eth0".into()],
+            interfaces: Watched::of_names(vec!["eth0".into()]),
         };
         let packet = testing::judged(1_000, Verdict::NoVerdict);
         let record = context.record(Observation::Packet(packet), 500).record;

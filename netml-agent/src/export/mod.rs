@@ -23,9 +23,11 @@ pub mod convert;
 pub mod health;
 pub mod outbox;
 pub mod sampler;
+pub mod watched;
 
 pub use client::{Client, Delivered, Exporter};
 pub use outbox::Outbox;
+pub use watched::Watched;
 
 /// Something to be told to the collector.
 #[derive(Clone, Debug)]

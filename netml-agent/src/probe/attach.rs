@@ -10,8 +10,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use aya::Ebpf;
 use aya::programs::links::LinkOrder;
-use aya::programs::tc::{self, NlOptions, TcAttachOptions, TcError};
-use aya::programs::xdp::XdpMode;
+use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError};
+use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{ProgramError, TcAttachType};
 use netml_common::Direction;
 use netml_common::knobs::{EGRESS_PROGRAM, INGRESS_PROGRAM, XDP_PROGRAM};
@@ -34,18 +34,30 @@ pub const MODE_CLSACT: &str = "clsact";
 /// Priority of our filter among those of others: before the ones the kernel numbers by itself.
 const CLSACT_PRIORITY: u16 = 49_000;
 
-/// Attaches to what the interface receives; the mode obtained.
+/// A program on an interface; detaches at drop, which for clsact must happen in the network
+/// namespace of the interface.
+#[derive(Debug)]
+#[expect(dead_code, reason = "held for their drop")]
+pub(super) enum Attachment {
+    Xdp(XdpLink),
+    Tc(SchedClassifierLink),
+}
+
+/// The mode obtained, and what holds it.
+type Obtained = (&'static str, Attachment);
+
+/// Attaches to what the interface receives.
 pub(super) fn ingress(
     bpf: &mut Ebpf,
     interface: &Interface,
     capture: CaptureMode,
     tc: TcMode,
-    guards: &mut Vec<ClsactGuard>,
-) -> Result<&'static str, ProbeError> {
+    guard: &mut Option<ClsactGuard>,
+) -> Result<Obtained, ProbeError> {
     match capture {
         CaptureMode::Native => native(bpf, interface),
         CaptureMode::Generic => generic(bpf, interface),
-        CaptureMode::Tc => classify(bpf, interface, Direction::Ingress, tc, guards),
+        CaptureMode::Tc => classify(bpf, interface, Direction::Ingress, tc, guard),
         CaptureMode::Auto => match native(bpf, interface) {
             Ok(mode) => Ok(mode),
             Err(error @ ProbeError::NoPrivilege { .. }) => Err(error),
@@ -55,38 +67,38 @@ pub(super) fn ingress(
                     reason = %error,
                     "no native XDP, taking TC ingress"
                 );
-                classify(bpf, interface, Direction::Ingress, tc, guards)
+                classify(bpf, interface, Direction::Ingress, tc, guard)
             }
         },
     }
 }
 
-/// Attaches to what the interface sends; the mode obtained.
+/// Attaches to what the interface sends.
 pub(super) fn egress(
     bpf: &mut Ebpf,
     interface: &Interface,
     tc: TcMode,
-    guards: &mut Vec<ClsactGuard>,
-) -> Result<&'static str, ProbeError> {
-    classify(bpf, interface, Direction::Egress, tc, guards)
+    guard: &mut Option<ClsactGuard>,
+) -> Result<Obtained, ProbeError> {
+    classify(bpf, interface, Direction::Egress, tc, guard)
 }
 
-fn native(bpf: &mut Ebpf, interface: &Interface) -> Result<&'static str, ProbeError> {
-    attach_xdp(bpf, interface, XdpMode::Driver).map_err(|error| {
+fn native(bpf: &mut Ebpf, interface: &Interface) -> Result<Obtained, ProbeError> {
+    let link = attach_xdp(bpf, interface, XdpMode::Driver).map_err(|error| {
         xdp_error(error, interface, |interface, source| {
             ProbeError::NativeRefused { interface, source }
         })
     })?;
-    Ok(MODE_NATIVE_XDP)
+    Ok((MODE_NATIVE_XDP, Attachment::Xdp(link)))
 }
 
-fn generic(bpf: &mut Ebpf, interface: &Interface) -> Result<&'static str, ProbeError> {
-    attach_xdp(bpf, interface, XdpMode::Skb).map_err(|error| {
+fn generic(bpf: &mut Ebpf, interface: &Interface) -> Result<Obtained, ProbeError> {
+    let link = attach_xdp(bpf, interface, XdpMode::Skb).map_err(|error| {
         xdp_error(error, interface, |interface, source| {
             ProbeError::GenericRefused { interface, source }
         })
     })?;
-    Ok(MODE_GENERIC_XDP)
+    Ok((MODE_GENERIC_XDP, Attachment::Xdp(link)))
 }
 
 /// Why XDP could not be attached.
@@ -95,7 +107,7 @@ enum XdpRefusal {
     Attach(io::Error),
 }
 
-fn attach_xdp(bpf: &mut Ebpf, interface: &Interface, mode: XdpMode) -> Result<(), XdpRefusal> {
+fn attach_xdp(bpf: &mut Ebpf, interface: &Interface, mode: XdpMode) -> Result<XdpLink, XdpRefusal> {
     if interface.xdp_program_id.is_some() {
         return Err(XdpRefusal::Attach(io::Error::from_raw_os_error(
             libc::EBUSY,
@@ -104,8 +116,8 @@ fn attach_xdp(bpf: &mut Ebpf, interface: &Interface, mode: XdpMode) -> Result<()
     let program = object::xdp(bpf, XDP_PROGRAM).map_err(XdpRefusal::Load)?;
     program
         .attach_to_if_index(interface.ifindex, mode)
-        .map_err(|error| XdpRefusal::Attach(os_error(error)))?;
-    Ok(())
+        .and_then(|id| program.take_link(id))
+        .map_err(|error| XdpRefusal::Attach(os_error(error)))
 }
 
 fn xdp_error(
@@ -136,8 +148,8 @@ fn classify(
     interface: &Interface,
     direction: Direction,
     tc: TcMode,
-    guards: &mut Vec<ClsactGuard>,
-) -> Result<&'static str, ProbeError> {
+    guard: &mut Option<ClsactGuard>,
+) -> Result<Obtained, ProbeError> {
     let refused = |flavour, other| {
         move |source: io::Error| {
             if is_privilege(&source) {
@@ -157,25 +169,22 @@ fn classify(
     };
     if tc != TcMode::Clsact {
         match attach_tcx(bpf, interface, direction)? {
-            Ok(()) => return Ok(MODE_TCX),
+            Ok(link) => return Ok((MODE_TCX, Attachment::Tc(link))),
             // Kernels before 6.6 do not know the attach type.
             Err(source) if tc == TcMode::Auto && source.raw_os_error() == Some(libc::EINVAL) => {}
             Err(source) => return Err(refused(MODE_TCX, MODE_CLSACT)(source)),
         }
     }
-    if !guards
-        .iter()
-        .any(|guard| guard.ifindex == interface.ifindex)
-    {
-        let Some(guard) = ClsactGuard::take(interface.ifindex) else {
-            return Err(ProbeError::ClsactHeld {
-                interface: interface.name.clone(),
-            });
-        };
-        guards.push(guard);
+    if guard.is_none() {
+        *guard = ClsactGuard::take(interface.ifindex);
     }
-    attach_clsact(bpf, interface, direction)?.map_err(refused(MODE_CLSACT, MODE_TCX))?;
-    Ok(MODE_CLSACT)
+    if guard.is_none() {
+        return Err(ProbeError::ClsactHeld {
+            interface: interface.name.clone(),
+        });
+    }
+    let link = attach_clsact(bpf, interface, direction)?.map_err(refused(MODE_CLSACT, MODE_TCX))?;
+    Ok((MODE_CLSACT, Attachment::Tc(link)))
 }
 
 const fn program_of(direction: Direction) -> (&'static str, TcAttachType) {
@@ -190,7 +199,7 @@ fn attach_tcx(
     bpf: &mut Ebpf,
     interface: &Interface,
     direction: Direction,
-) -> Result<io::Result<()>, ProbeError> {
+) -> Result<io::Result<SchedClassifierLink>, ProbeError> {
     let (name, attach_type) = program_of(direction);
     // First of what is received, last of what is sent: nearest to the wire.
     let order = match direction {
@@ -198,19 +207,21 @@ fn attach_tcx(
         Direction::Egress => LinkOrder::last(),
     };
     let program = object::classifier(bpf, name)?;
-    let attached = program.attach_with_options(
-        &interface.name,
-        attach_type,
-        TcAttachOptions::TcxOrder(order),
-    );
-    Ok(attached.map(drop).map_err(os_error))
+    let attached = program
+        .attach_with_options(
+            &interface.name,
+            attach_type,
+            TcAttachOptions::TcxOrder(order),
+        )
+        .and_then(|id| program.take_link(id));
+    Ok(attached.map_err(os_error))
 }
 
 fn attach_clsact(
     bpf: &mut Ebpf,
     interface: &Interface,
     direction: Direction,
-) -> Result<io::Result<()>, ProbeError> {
+) -> Result<io::Result<SchedClassifierLink>, ProbeError> {
     let (name, attach_type) = program_of(direction);
     let program = object::classifier(bpf, name)?;
     if let Err(error) = tc::qdisc_add_clsact(&interface.name) {
@@ -224,12 +235,14 @@ fn attach_clsact(
         priority: CLSACT_PRIORITY,
         ..NlOptions::default()
     };
-    let attached = program.attach_with_options(
-        &interface.name,
-        attach_type,
-        TcAttachOptions::Netlink(options),
-    );
-    Ok(attached.map(drop).map_err(os_error))
+    let attached = program
+        .attach_with_options(
+            &interface.name,
+            attach_type,
+            TcAttachOptions::Netlink(options),
+        )
+        .and_then(|id| program.take_link(id));
+    Ok(attached.map_err(os_error))
 }
 
 /// Removes the clsact filters that a killed sensor left behind, on all interfaces of this network
@@ -291,7 +304,6 @@ pub struct Leftover {
 /// socket namespace, which is per network namespace and goes with the process, however it ends.
 #[derive(Debug)]
 pub(super) struct ClsactGuard {
-    ifindex: u32,
     _name: UnixDatagram,
 }
 
@@ -301,9 +313,6 @@ impl ClsactGuard {
         let name = format!("netml-clsact-{ifindex}");
         let address = SocketAddr::from_abstract_name(name).ok()?;
         let name = UnixDatagram::bind_addr(&address).ok()?;
-        Some(Self {
-            ifindex,
-            _name: name,
-        })
+        Some(Self { _name: name })
     }
 }

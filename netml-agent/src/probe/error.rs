@@ -31,6 +31,27 @@ pub enum ProbeError {
         /// Slots.
         limit: usize,
     },
+    /// No slot is free for one more interface.
+    #[error(
+        "no slot for {interface}: one sensor watches at most {limit} interfaces, those that went in the last minute included; name fewer"
+    )]
+    SlotsFull {
+        /// Interface.
+        interface: String,
+        /// Slots.
+        limit: u32,
+    },
+    /// There is no such network namespace, or it may not be looked at.
+    #[error(
+        "cannot open the network namespace {} ({source}): give a name that `ip netns` lists, or a path such as /proc/PID/ns/net",
+        path.display()
+    )]
+    Netns {
+        /// Where it was looked for.
+        path: std::path::PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// The ring's size is not one the kernel takes.
     #[error(
         "a ring of {bytes} bytes is not possible: give a power of two from {page_bytes} to {max_bytes}"
@@ -202,6 +223,7 @@ impl ProbeError {
                 | Self::UnknownInterface { .. }
                 | Self::TooManyInterfaces { .. }
                 | Self::RingSize { .. }
+                | Self::Netns { .. }
         )
     }
 }

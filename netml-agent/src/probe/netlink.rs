@@ -3,11 +3,12 @@
 //!
 //! Asked rather than read from `/sys/class/net`, which shows the network namespace in which it was
 //! mounted and not that of the calling thread.
+#![expect(unsafe_code, reason = "the address of a netlink socket")]
 
 use std::io::{self, Read as _};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 const HEADER_BYTES: usize = 16;
 const NLMSG_ERROR: u16 = 2;
@@ -17,7 +18,7 @@ const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 
 /// Largest datagram of a dump; the kernel never sends more than 32 KiB.
-const DATAGRAM_BYTES: usize = 64 * 1024;
+pub(super) const DATAGRAM_BYTES: usize = 64 * 1024;
 /// Most datagrams read for one dump: far above what any host's links or routes take.
 const DATAGRAMS_MAX: usize = 100_000;
 /// The kernel answers at once; a socket that stays silent is given up.
@@ -80,7 +81,7 @@ fn exchange(
 }
 
 /// Splits one message off: its type, its body, and what follows.
-fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+pub(super) fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let length = u32_at(bytes, 0)? as usize;
     let kind = u16_at(bytes, 4)?;
     let body = bytes.get(HEADER_BYTES..length)?;
@@ -102,6 +103,22 @@ pub(super) fn attributes(body: &[u8], offset: usize) -> impl Iterator<Item = (u1
 
 const fn aligned(length: usize) -> usize {
     length.next_multiple_of(4)
+}
+
+/// Address of the kernel's multicast groups, a bit each.
+pub(super) fn address(groups: u32) -> io::Result<SockAddr> {
+    // SAFETY: all zero is a valid sockaddr_nl, and it fits the storage; the length told is its own.
+    let (_, address) = unsafe {
+        SockAddr::try_init(|storage, length| {
+            let address = storage.cast::<libc::sockaddr_nl>();
+            (*address) = std::mem::zeroed();
+            (*address).nl_family = libc::AF_NETLINK as u16;
+            (*address).nl_groups = groups;
+            *length = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+            Ok(())
+        })
+    }?;
+    Ok(address)
 }
 
 /// Adds an attribute, padded.

@@ -4,7 +4,7 @@
     reason = "map values as plain bytes; the limit of locked memory"
 )]
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use netml_common::counters::UNKNOWN_SLOT;
@@ -73,16 +73,8 @@ pub fn load(settings: &LoadSettings) -> Result<Loaded, ProbeError> {
         .override_global(SAMPLE_MASK_GLOBAL, &sample_mask, true)
         .load(OBJECT)
         .map_err(|error| load_error(error, settings.ring_bytes))?;
-    // The maps stay with the object: a program holds them only once it is loaded.
-    let interfaces = bpf.map_mut(INTERFACES_MAP).ok_or(ProbeError::ObjectStale {
-        what: INTERFACES_MAP,
-    })?;
-    let mut interfaces: HashMap<_, u32, [u8; 4]> =
-        HashMap::try_from(interfaces).map_err(|source| map_error(INTERFACES_MAP, source))?;
     for (ifindex, entry) in &settings.interfaces {
-        interfaces
-            .insert(ifindex, entry.to_bytes(), 0)
-            .map_err(|source| map_error(INTERFACES_MAP, source))?;
+        set_interface(&mut bpf, *ifindex, Some(*entry))?;
     }
     let Some(Map::RingBuf(ring)) = bpf.map(RING_MAP) else {
         return Err(ProbeError::ObjectStale { what: RING_MAP });
@@ -123,6 +115,31 @@ fn flow_map(bpf: &mut Ebpf, name: &'static str) -> Result<MapData, ProbeError> {
         Some(Map::HashMap(map)) => Ok(map),
         _ => Err(ProbeError::ObjectStale { what: name }),
     }
+}
+
+/// Tells the programs of an interface, or that it is gone.
+///
+/// # Errors
+/// [`ProbeError::Map`] where the kernel refuses.
+pub fn set_interface(
+    bpf: &mut Ebpf,
+    ifindex: u32,
+    entry: Option<InterfaceEntry>,
+) -> Result<(), ProbeError> {
+    // The map stays with the object: a program holds it only once it is loaded.
+    let map = bpf.map_mut(INTERFACES_MAP).ok_or(ProbeError::ObjectStale {
+        what: INTERFACES_MAP,
+    })?;
+    let mut map: HashMap<_, u32, [u8; 4]> =
+        HashMap::try_from(map).map_err(|source| map_error(INTERFACES_MAP, source))?;
+    let set = match entry {
+        Some(entry) => map.insert(ifindex, entry.to_bytes(), 0),
+        None => match map.remove(&ifindex) {
+            Err(MapError::KeyNotFound) => Ok(()),
+            other => other,
+        },
+    };
+    set.map_err(|source| map_error(INTERFACES_MAP, source))
 }
 
 /// Loads the XDP program into the kernel, unless it is there.
@@ -236,6 +253,23 @@ impl Counters {
             }
         }
         Ok(sum)
+    }
+
+    /// Sets the totals of a slot and direction to zero. No program may be counting there.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn clear(&mut self, slot: u32, direction: Direction) -> Result<(), ProbeError> {
+        let entry = InterfaceCounters::entry(slot, direction);
+        let values = self
+            .0
+            .get(&entry, 0)
+            .map_err(|source| map_error(COUNTERS_MAP, source))?;
+        let zeros = vec![Totals(InterfaceCounters::ZERO); values.len()];
+        PerCpuValues::try_from(zeros)
+            .map_err(MapError::IoError)
+            .and_then(|zeros| self.0.set(entry, zeros, 0))
+            .map_err(|source| map_error(COUNTERS_MAP, source))
     }
 
     /// Totals of frames from interfaces without a slot.

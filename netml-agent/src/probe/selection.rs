@@ -54,13 +54,18 @@ impl Selection {
         self.all || self.include.iter().any(|pattern| is_pattern(pattern))
     }
 
+    /// True where the interface is asked for by its very name.
+    #[must_use]
+    pub fn names(&self, interface: &Interface) -> bool {
+        self.include.contains(&interface.name)
+    }
+
     /// True where the interface is asked for. The loopback is only by its very name.
     #[must_use]
     pub fn takes(&self, interface: &Interface) -> bool {
         let matches = |pattern: &String| matches(pattern, &interface.name);
-        let named = self.include.contains(&interface.name);
-        let included =
-            named || (!interface.loopback && (self.all || self.include.iter().any(matches)));
+        let included = self.names(interface)
+            || (!interface.loopback && (self.all || self.include.iter().any(matches)));
         included && !self.exclude.iter().any(matches)
     }
 

@@ -22,7 +22,7 @@ use crate::export::convert::{self, Context};
 use crate::export::health::Meter;
 use crate::export::outbox::WhenFull;
 use crate::export::sampler::{SAMPLES_PER_SECOND, Sampler};
-use crate::export::{Client, Exporter, Outbox};
+use crate::export::{Client, Exporter, Outbox, Watched};
 use crate::model::Model;
 use crate::sys;
 
@@ -63,7 +63,10 @@ pub(super) fn run(args: &Args, url: &str) -> anyhow::Result<()> {
         context: Context {
             model: model.clone(),
             // Interfaces of a pcapng file are shown as the one file.
-            interfaces: vec![interface.clone(); netml_common::INTERFACES_MAX as usize],
+            interfaces: Watched::of_names(vec![
+                interface.clone();
+                netml_common::INTERFACES_MAX as usize
+            ]),
         },
         limits: Limits::default(),
         when_full: WhenFull::Wait,

@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use netml_proto::v1;
 use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -23,17 +22,19 @@ use crate::export::batcher::Limits;
 use crate::export::convert::Context;
 use crate::export::outbox::{CHUNKS_MAX, WhenFull};
 use crate::export::sampler::{SAMPLES_PER_SECOND, Sampler};
-use crate::export::{Client, Delivered, Exporter, Outbox};
+use crate::export::{Client, Delivered, Exporter, Outbox, Watched};
 use crate::model::Model;
 use crate::probe::{
     CaptureMode, FlowMaps, Probe, ProbeError, ProbeSettings, RING_BYTES_DEFAULT, RingReader, TcMode,
 };
 
 mod books;
+mod links;
 mod printer;
 mod reader;
 mod totals;
 
+use links::Links;
 use reader::{Hindrance, LiveState, Reader, Sinks};
 use totals::Reporter;
 
@@ -53,6 +54,9 @@ pub struct Args {
     /// Watch all interfaces but the loopback
     #[arg(long)]
     pub all: bool,
+    /// Network namespace of the interfaces: a name of `ip netns`, or a path
+    #[arg(long, value_name = "NAME")]
+    pub netns: Option<String>,
     /// Where the collector takes sensors
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
     pub collector: String,
@@ -140,6 +144,7 @@ impl Args {
         ProbeSettings {
             interfaces: self.interface.clone(),
             all: self.all,
+            netns: self.netns.clone(),
             capture: match self.capture {
                 CaptureArg::Auto => CaptureMode::Auto,
                 CaptureArg::Native => CaptureMode::Native,
@@ -186,7 +191,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let maps = probe
         .take_flow_maps()
         .ok_or_else(|| anyhow!("the flow maps have another reader"))?;
-    let interfaces = wire_interfaces(&probe);
+    let interfaces = links::on_the_wire(&probe);
+    let watched = Watched::default();
+    watched.set(interfaces.clone());
     say_started(args, &sensor, &probe, model.as_deref());
     let runner = args.runner();
     let hello = identity::hello(
@@ -198,11 +205,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     )?;
     let context = Context {
         model: model.clone(),
-        interfaces: probe
-            .interfaces()
-            .iter()
-            .map(|interface| interface.name.clone())
-            .collect(),
+        interfaces: watched,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -242,45 +245,19 @@ fn probe_error(error: ProbeError) -> anyhow::Error {
     }
 }
 
-fn wire_interfaces(probe: &Probe) -> Vec<v1::Interface> {
-    probe
-        .interfaces()
-        .iter()
-        .map(|interface| v1::Interface {
-            slot: interface.slot,
-            ifindex: interface.ifindex,
-            name: interface.name.clone(),
-            ingress_mode: interface.ingress_mode.into(),
-            egress_mode: interface.egress_mode.into(),
-            aggregated_totals: interface.aggregated,
-        })
-        .collect()
-}
-
 fn say_started(args: &Args, sensor: &str, probe: &Probe, model: Option<&Model>) {
-    let modes: Vec<_> = probe
-        .interfaces()
-        .iter()
-        .map(|interface| {
-            format!(
-                "{} ({} in, {} out{})",
-                printer::shown(&interface.name),
-                interface.ingress_mode,
-                interface.egress_mode,
-                if interface.aggregated {
-                    ", totals aggregated"
-                } else {
-                    ""
-                }
-            )
-        })
-        .collect();
+    let modes: Vec<_> = probe.interfaces().iter().map(links::described).collect();
+    let modes = if modes.is_empty() {
+        format!("none yet; waiting for {}", probe.selection())
+    } else {
+        modes.join(", ")
+    };
     tracing::info!(
         version = identity::VERSION,
         commit = identity::COMMIT,
         kernel = identity::kernel(),
         sensor,
-        interfaces = modes.join(", "),
+        interfaces = modes,
         ring_bytes = probe.ring_bytes(),
         model = model.map_or("none", Model::id),
         settings = args.digest(),
@@ -331,6 +308,7 @@ impl Session {
             .as_ref()
             .map(|exporter| outbox(exporter.sender(), SAMPLES_PER_SECOND));
         let (closed_sender, mut closed) = mpsc::channel(1);
+        let watched = context.interfaces.clone();
         let printing = print.then(|| {
             let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
             let printer = printer::start(chunks, context, closed_sender);
@@ -360,9 +338,23 @@ impl Session {
 
         let mut tick = interval(REPORT_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let links = Links::of(&mut probe).context("cannot listen for interfaces")?;
+        reporter.links(&mut probe)?;
         let ended_early = loop {
             tokio::select! {
-                _ = tick.tick() => reporter.report(&probe)?,
+                _ = tick.tick() => {
+                    if probe.is_waiting() {
+                        probe.follow(&[])?;
+                        watched.set(links::on_the_wire(&probe));
+                        reporter.links(&mut probe)?;
+                    }
+                    reporter.report(&probe)?;
+                }
+                gone = links.news() => {
+                    probe.follow(&gone.context("cannot hear of interfaces")?)?;
+                    watched.set(links::on_the_wire(&probe));
+                    reporter.links(&mut probe)?;
+                }
                 _ = interrupt.recv() => break None,
                 _ = terminate.recv() => break None,
                 Some(()) = closed.recv() => break None,

@@ -111,8 +111,10 @@ fn packet(judged: &JudgedPacket, context: &Context, unix_offset_ns: i64) -> Stri
 }
 
 fn interface(context: &Context, slot: u8) -> String {
-    let name = context.interfaces.get(usize::from(slot));
-    name.map_or_else(|| "?".into(), |name| shown(name))
+    match context.interfaces.name(slot) {
+        name if name.is_empty() => "?".into(),
+        name => shown(&name),
+    }
 }
 
 fn probability(verdict: Verdict, probability: f32) -> String {
@@ -148,13 +150,14 @@ pub(super) fn shown(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::Watched;
     use crate::export::convert::testing::judged;
 
     #[test]
     fn a_packet_is_one_line_and_a_hostile_interface_name_cannot_move_the_cursor() {
         let context = Context {
             model: None,
-            interfaces: vec!["e\x1b[2J\n".into()],
+            interfaces: Watched::of_names(vec!["e\x1b[2J\n".into()]),
         };
         let line = packet(&judged(0, Verdict::NoVerdict), &context, 3_723_004_000_000);
         assert_eq!(

@@ -9,6 +9,7 @@ use netml_proto::v1;
 use tokio::sync::mpsc;
 
 use super::books::KernelBooks;
+use super::links;
 use super::reader::LiveState;
 use crate::commands::events;
 use crate::export::client::ExportState;
@@ -16,7 +17,7 @@ use crate::export::health::Meter;
 use crate::export::outbox::OutboxBooks;
 use crate::export::{Chunk, Exporter, Observation, Outbox, convert};
 use crate::model::Model;
-use crate::probe::Probe;
+use crate::probe::{LinkEvent, Probe};
 use crate::sys;
 
 /// Reports without a loss that end an episode of losses.
@@ -26,11 +27,11 @@ const QUIET_REPORTS: u32 = 5;
 pub(super) struct Reporter {
     state: Arc<LiveState>,
     collector: Option<Collector>,
-    attach_id: u64,
     ring_bytes: u64,
     flows_max: u64,
     meter: Meter,
     kernel: KernelBooks,
+    refusals: u64,
     episode: Option<Episode>,
     step_down: Option<StepDownEpisode>,
     step_downs_told: u64,
@@ -70,11 +71,11 @@ impl Reporter {
                 export: exporter.state(),
                 outbox: outbox.books(),
             }),
-            attach_id: probe.attach_id(),
             ring_bytes: probe.ring_bytes().into(),
             flows_max: flows_max as u64,
             meter: Meter::default(),
             kernel: KernelBooks::default(),
+            refusals: 0,
             episode: None,
             step_down: None,
             step_downs_told: 0,
@@ -116,7 +117,7 @@ impl Reporter {
                     slot,
                     &interface.name,
                     direction,
-                    self.attach_id,
+                    interface.attach_id,
                     &totals,
                 ));
             }
@@ -125,7 +126,38 @@ impl Reporter {
         self.kernel = kernel;
         records.extend(self.loss_event(unix_ns, lost_before, without_room(&kernel)));
         records.extend(self.mode_event(unix_ns));
+        self.refusals = probe.refusals();
         records.push(self.health(unix_ns));
+        self.send(records);
+        Ok(())
+    }
+
+    /// Tells what became of interfaces: events, and the last totals of those that went.
+    pub(super) fn links(&mut self, probe: &mut Probe) -> anyhow::Result<()> {
+        let unix_ns = sys::unix_ns();
+        let events = probe.take_events();
+        if events.is_empty() {
+            return Ok(());
+        }
+        let totals = probe.counters()?;
+        let mut records = Vec::new();
+        for event in events {
+            if let LinkEvent::Gone(interface) = &event {
+                for (slot, direction, totals) in &totals {
+                    if *slot == interface.slot {
+                        records.push(convert::counters(
+                            unix_ns,
+                            *slot,
+                            &interface.name,
+                            *direction,
+                            interface.attach_id,
+                            totals,
+                        ));
+                    }
+                }
+            }
+            records.push(links::told(unix_ns, &event));
+        }
         self.send(records);
         Ok(())
     }
@@ -254,6 +286,7 @@ impl Reporter {
             ("flows_ended", read(&state.flows_ended)),
             ("flows_evicted", read(&state.flows_evicted)),
             ("hosts_evicted", read(&state.hosts_evicted)),
+            ("interfaces_refused", self.refusals),
         ];
         let mut waiting = 0;
         if let Some(collector) = &self.collector {
