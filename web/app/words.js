@@ -77,7 +77,7 @@ export const SOURCES = table({
   bundled: { label: 'BUNDLED REPLAY', meaning: 'The sample capture that comes with netml: this is not the traffic of this host.' },
   lab: { label: 'LAB', meaning: "Traffic that netml's own lab makes: this is not the traffic of this host." },
   mixed: { label: 'MIXED', meaning: 'Sensors of several kinds: see Sensors for which is which.' },
-  none: { label: 'NO SENSOR', meaning: 'No sensor has sent anything yet.' },
+  none: { label: 'NO SENSOR', meaning: 'No sensor is connected.' },
 });
 
 /** @type {Record<string, string>} */

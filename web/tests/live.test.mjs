@@ -203,6 +203,16 @@ for (const [source, label] of [['bundled', 'BUNDLED REPLAY'], ['lab', 'LAB'], ['
   });
 }
 
+for (const [source, label] of [['bundled', 'BUNDLED REPLAY: ENDED'], ['live', 'NO SENSOR']]) {
+  test(`what an ended ${source} sensor left behind is marked ${label}`, MOCK_ONLY, async () => {
+    await withPage({ mock: { source }, prepare: (mock) => (mock.state.mode = 'ended') }, async (page) => {
+      await page.locator('.source', { hasText: label }).waitFor();
+      // Stored packets are there, though none arrives.
+      await page.locator('.ticker li').first().waitFor();
+    });
+  });
+}
+
 test('no verdict is never shown as normal', MOCK_ONLY, async () => {
   await withPage({ hash: 'flows?verdict=NO_VERDICT' }, async (page) => {
     await page.locator('tbody tr').first().waitFor();

@@ -206,14 +206,15 @@ export class Scene {
   /** @param {import('./mock-server.mjs').MockState} state */
   status(state) {
     const empty = state.mode === 'empty';
+    const away = empty || state.mode === 'ended';
     return {
       version: '0.1.0',
       started_unix_ms: this.started,
       now_unix_ms: Date.now(),
-      source: empty ? 'none' : state.source,
-      sensors_connected: empty ? 0 : 1,
+      source: away ? 'none' : state.source,
+      sensors_connected: away ? 0 : 1,
       can_change: state.canChange,
-      books: { batches_in: 5021, records_in: 88123, records_stored: 88120, records_duplicate: 3, records_refused: 0, batches_refused: 0, batches_failed: 0, records_gap: 0, live_dropped: 0 },
+      books: { batches_in: 5021, records_in: 88123, records_stored: 88120, records_duplicate: 3, records_refused: 0, batches_refused: 0, batches_failed: 0, records_gap: 0, connections_refused: 0, connections_timed_out: 0, live_dropped: 0 },
     };
   }
 
@@ -223,7 +224,7 @@ export class Scene {
     return [
       {
         sensor: SENSOR,
-        connected: true,
+        connected: state.mode !== 'ended',
         source: state.source,
         version: '0.1.0',
         kernel: '6.18.5',

@@ -35,7 +35,7 @@ const TYPES = {
 
 /**
  * @typedef {object} MockState
- * @property {'normal'|'empty'|'failing'|'down'} mode  `empty`: no sensor has ever connected
+ * @property {'normal'|'empty'|'ended'|'failing'|'down'} mode  `empty`: no sensor has ever connected; `ended`: none is connected now
  * @property {boolean} canChange
  * @property {string} source
  * @property {boolean} accepts whether the sensor accepts commands

@@ -1,7 +1,7 @@
 // The frame around the views: name, source, live state, navigation, banners, help.
 import { html, useEffect, useState } from '../lib.js';
 import { connection, paused, reconnect } from '../state/live.js';
-import { lastAnswerAt, lastEventAt, status } from '../state/store.js';
+import { lastAnswerAt, lastEventAt, sensors, status } from '../state/store.js';
 import { link, view, VIEWS } from '../state/router.js';
 import { choice, choose } from '../state/theme.js';
 import { bindKeys } from '../state/keys.js';
@@ -81,8 +81,19 @@ function Header({ onHelp }) {
 function SourceMark() {
   const source = status.value.value?.source;
   if (!source) return null;
-  const known = SOURCES[source] ?? { label: String(source).toUpperCase(), meaning: 'A source this dashboard does not know.' };
-  return html`<span class=${`source source-${source in SOURCES ? source : 'none'}`} title=${known.meaning}>${known.label}<span class="visually-hidden">. ${known.meaning}</span></span>`;
+  // What an ended replay left behind is still on the page: it stays marked.
+  const name = source === 'none' ? lastHeard() : source;
+  const known = SOURCES[name] ?? { label: String(name).toUpperCase(), meaning: 'A source this dashboard does not know.' };
+  const label = name === source ? known.label : `${known.label}: ENDED`;
+  return html`<span class=${`source source-${name in SOURCES ? name : 'none'}`} title=${known.meaning}>${label}<span class="visually-hidden">. ${known.meaning}</span></span>`;
+}
+
+/** Source of the sensor heard last, unless it was a live one: of that nothing has ended for good. */
+function lastHeard() {
+  /** @type {any[]} */
+  const list = sensors.value.value ?? [];
+  const last = list.reduce((latest, one) => (latest && latest.last_seen_unix_ms >= one.last_seen_unix_ms ? latest : one), null);
+  return last && last.source !== 'live' ? last.source : 'none';
 }
 
 function LiveState() {

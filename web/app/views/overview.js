@@ -11,7 +11,7 @@ import { Bars } from '../components/bars.js';
 import { Verdict } from '../components/verdict.js';
 import { FlowBrief } from './flow-detail.js';
 import { lossOf, protocolOf, splitLost, VERDICTS } from '../words.js';
-import { bitRate, byteRate, bytes, clockMs, count, endpoint, percent, short, si } from '../format.js';
+import { bitRate, byteRate, bytes, clockMs, count, counted, endpoint, percent, short, si } from '../format.js';
 
 const TALKERS_MS = 5000;
 const TALKERS_SPAN_MS = 15 * 60_000;
@@ -71,7 +71,7 @@ function Headline() {
     <${Verdict} name=${name} />
     <p class="headline-text"><strong>${text}</strong>${unsure > 0 ? html` · ${count(unsure)} unsure` : null}${
       unjudged > 0 && unjudged < all ? html` · ${count(unjudged)} without a verdict` : null
-    }${missing > 0 ? html` · ${count(missing)} packets not analysed` : null}</p>
+    }${missing > 0 ? html` · ${counted(missing, 'packet')} not analysed` : null}</p>
     ${bad > 0 ? html`<a class="button small" href=${link('flows', { verdict: 'SUSPICIOUS' })}>Show them</a>` : null}
   </div>`;
 }
@@ -154,7 +154,7 @@ const packetRate = (value) => si(value, '/s');
 function ProtocolPanel() {
   const list = totals.value.value?.protocols ?? [];
   const rows = [...list].filter((p) => p.packets > 0).sort((a, b) => b.bytes - a.bytes)
-    .map((p) => ({ key: p.protocol, label: protocolOf(p.protocol), value: p.bytes, text: bytes(p.bytes), detail: `${short(p.packets)} packets` }));
+    .map((p) => ({ key: p.protocol, label: protocolOf(p.protocol), value: p.bytes, text: bytes(p.bytes), detail: `${short(p.packets)} ${p.packets === 1 ? 'packet' : 'packets'}` }));
   return html`<${Panel} title="Protocols" id="protocols" note="by bytes, since the sensors attached">
     ${rows.length ? html`<${Bars} label="Protocols by bytes" rows=${rows} />` : html`<${Notice} title="Nothing counted yet" />`}
   <//>`;
@@ -208,7 +208,7 @@ function DestinationsPanel() {
     label: r.key === 'other' ? html`<span class="quiet">all others</span>` : html`<${Address} ip=${r.key} />`,
     value: r[order],
     text: text(r),
-    detail: order === 'bytes' ? `${count(r.flows)} flows` : bytes(r.bytes),
+    detail: order === 'bytes' ? counted(r.flows, 'flow') : bytes(r.bytes),
     tone: r.key === 'other' ? 'other' : undefined,
   }));
   return html`<${Panel}
@@ -235,12 +235,14 @@ function SuspiciousPanel() {
   <//>`;
 }
 const SUSPICIOUS = { verdict: 'SUSPICIOUS' };
+/** @type {Record<string, string>} */
+const ALL = {};
 
 function RecentPackets() {
-  const rows = livePackets.value.slice(0, PACKET_ROWS);
+  const { rows, loading } = useRows({ path: 'packets', filters: ALL, live: livePackets.value, keyOf: (p) => p.id, timeOf: (p) => p.unix_ms, first: PACKET_ROWS });
   return html`<${Panel} title="Latest packets" id="latest" note=${status.value.value?.sensors_connected ? 'as they arrive' : ''}>
     ${rows.length === 0
-      ? html`<${Notice} title="Waiting for packets" />`
+      ? html`<${Notice} title=${loading ? 'Asking…' : 'Waiting for packets'} />`
       : html`<ul class="ticker">
           ${rows.map((p) => html`<li key=${p.id}>
             <span class="mono quiet">${clockMs(p.unix_ms)}</span>

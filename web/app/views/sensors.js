@@ -58,7 +58,7 @@ function Sensor({ sensor, index }) {
             ${one.aggregated_totals ? html`<span class="flag" title="Generic XDP sees packets after the kernel has merged them: its counts are not those on the wire.">aggregated totals</span>` : null}
           </li>`)}
         </ul>
-        <h3>Health</h3>
+        <h3>Health${health && !sensor.connected ? html` <span class="as-of">as of ${when(health.unix_ms)}</span>` : null}</h3>
         ${health
           ? html`<dl class="facts">
               <${Fact} name="Memory" value=${bytes(health.resident_bytes)} />
@@ -88,8 +88,8 @@ function Sensor({ sensor, index }) {
         <p class=${`small ${balanced ? 'quiet' : 'flag'}`}>
           ${balanced ? 'Balanced: every frame is accounted for.' : `Off by ${count(Math.abs(Number(sensor.frames) - sum))}: counters are read one after another while traffic flows, or a loss has no reason.`}
         </p>
-        ${missing > 0 ? html`<p class="small">${count(missing)} packets were not analysed (${percent(missing / Math.max(1, Number(sensor.frames)))}).</p>` : null}
-        ${notIp > 0 ? html`<p class="quiet small">${count(notIp)} frames hold no IP packet: nothing was lost.</p>` : null}
+        ${missing > 0 ? html`<p class="small">${missing === 1 ? '1 packet was' : `${count(missing)} packets were`} not analysed (${percent(missing / Math.max(1, Number(sensor.frames)))}).</p>` : null}
+        ${notIp > 0 ? html`<p class="quiet small">${notIp === 1 ? '1 frame holds' : `${count(notIp)} frames hold`} no IP packet: nothing was lost.</p>` : null}
         ${health && Object.keys(health.books ?? {}).length > 0
           ? html`<details class="twin"><summary>Books of the agent</summary>
               <table class="plain-table books"><tbody>
@@ -122,7 +122,7 @@ function captureMode(health) {
 const BOOKS = {
   batches_in: 'Batches in', batches_refused: 'Batches refused', batches_failed: 'Batches not stored', records_in: 'Records in',
   records_stored: 'Records stored', records_duplicate: 'Sent again, stored once', records_refused: 'Records refused',
-  records_gap: 'Records missing', connections_refused: 'Connections refused', connections_timed_out: 'Connections idle too long',
+  records_gap: 'Records missing', connections_refused: 'Connections refused', connections_timed_out: 'Connections timed out',
   live_dropped: 'Not shown live',
 };
 
