@@ -211,6 +211,8 @@ fn flow(f: v1::Flow) -> Option<Flow> {
         })
     });
     let expected = f.expected_false_alarms_per_day;
+    let verdict = verdict(f.verdict)?;
+    let is_known = verdict != Verdict::NoVerdict && expected.is_finite() && expected >= 0.0;
     Some(Flow {
         flow_id: f.flow_id,
         state: FlowState::of_number(f.state)?,
@@ -228,16 +230,15 @@ fn flow(f: v1::Flow) -> Option<Flow> {
         fwd_bytes: number(f.fwd_bytes)?,
         rev_bytes: number(f.rev_bytes)?,
         tcp_flags: u8::try_from(f.tcp_flags).ok()?,
-        verdict: verdict(f.verdict)?,
+        verdict,
         kind: short(f.kind)?,
         probability: share(f.probability)?,
         score: share(f.score)?,
         reasons: reasons.collect::<Option<_>>()?,
         model_id: short(f.model_id)?,
         lost_meanwhile: number(f.lost_meanwhile)?,
+        expected_false_alarms_per_day: is_known.then_some(expected),
         unrecorded_packets: number(f.unrecorded_packets)?,
-        expected_false_alarms_per_day: (expected.is_finite() && expected >= 0.0)
-            .then_some(expected),
         initiator_direction: optional_direction(f.initiator_direction)?,
     })
 }

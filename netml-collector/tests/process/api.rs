@@ -71,6 +71,7 @@ async fn every_call_answers_what_the_sensor_sent() {
         unjudged[0]["probability"].is_null(),
         "no verdict, no probability"
     );
+    assert!(unjudged[0]["expected_false_alarms_per_day"].is_null());
     assert_eq!(collector.items("/api/flows?address=192.0.2.8").len(), 0);
     assert_eq!(
         collector.items("/api/flows?address=::ffff:192.0.2.7").len(),
