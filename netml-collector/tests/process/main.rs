@@ -9,6 +9,7 @@
 mod api;
 mod connections;
 mod durability;
+mod full_disk;
 mod harness;
 mod refusals;
 mod soak;
