@@ -24,8 +24,34 @@ const TAIL_LINES: usize = 12;
 pub(crate) enum EndBy {
     /// A signal from this process.
     Signal,
-    /// It runs as root under sudo, so sudo has to send the signal.
-    Sudo,
+    /// The end of its input: it runs as root under [`sudo`], where no signal of this process
+    /// arrives and sudo may ask for the password again by then.
+    Input,
+}
+
+/// Runs a program until it ends or the input does; then it gets SIGTERM. The input ends with
+/// whoever holds its other end, however that one ends.
+const UNTIL_INPUT_ENDS: &str = r#"
+exec 3<&0
+"$@" </dev/null 3<&- &
+program=$!
+trap 'kill -TERM "$program" 2>/dev/null' TERM
+(read -r _ <&3; kill -TERM "$program") >/dev/null 2>&1 &
+reader=$!
+wait "$program"; status=$?
+while kill -0 "$program" 2>/dev/null; do wait "$program"; status=$?; done
+kill "$reader" 2>/dev/null
+exit "$status"
+"#;
+
+/// A program as root, to be ended by [`EndBy::Input`].
+#[must_use]
+pub(crate) fn sudo(program: &Path) -> Command {
+    let mut command = Command::new("sudo");
+    command
+        .args(["-n", "sh", "-c", UNTIL_INPUT_ENDS, "sh"])
+        .arg(program);
+    command
 }
 
 /// A running program; ended when dropped.
@@ -58,8 +84,12 @@ impl Program {
         end_by: EndBy,
         logs: Logs,
     ) -> anyhow::Result<Self> {
+        let input = match end_by {
+            EndBy::Signal => Stdio::null(),
+            EndBy::Input => Stdio::piped(),
+        };
         command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command.env("NO_COLOR", "1");
@@ -114,6 +144,9 @@ impl Program {
                 }
             }
         }
+        if sys::stop_requested() {
+            bail!("stopped before {} was ready", self.name);
+        }
         bail!(
             "{} did not print \"{prefix}\" in time: {}",
             self.name,
@@ -148,15 +181,7 @@ impl Program {
             EndBy::Signal => {
                 sys::terminate(self.id()).with_context(|| format!("cannot signal {}", self.name))?
             }
-            EndBy::Sudo => {
-                let status = Command::new("sudo")
-                    .args(["-n", "kill", "-TERM", &self.id().to_string()])
-                    .status()
-                    .context("cannot run sudo")?;
-                if !status.success() {
-                    bail!("sudo could not end {} (pid {})", self.name, self.id());
-                }
-            }
+            EndBy::Input => drop(self.child.stdin.take()),
         }
         let deadline = Instant::now() + END_PATIENCE;
         while Instant::now() < deadline {
@@ -165,7 +190,13 @@ impl Program {
             }
             std::thread::sleep(POLL);
         }
-        self.child.kill()?;
+        self.child.kill().with_context(|| {
+            format!(
+                "{} (pid {}) does not end and cannot be killed",
+                self.name,
+                self.id()
+            )
+        })?;
         self.child.wait()?;
         bail!(
             "{} did not end within {} s of SIGTERM and was killed",
@@ -262,4 +293,39 @@ pub(crate) fn is_installed(program: &str) -> bool {
     std::env::split_paths(&path)
         .chain(cargo_home.map(|home| home.join("bin")))
         .any(|directory| directory.join(program).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What [`sudo`] runs, without sudo.
+    fn watched(script: &str) -> Program {
+        let mut command = Command::new("sh");
+        command.args(["-c", UNTIL_INPUT_ENDS, "sh", "sh", "-c", script]);
+        Program::start("watched", command, EndBy::Input, Logs::Kept).unwrap()
+    }
+
+    #[test]
+    fn a_program_ends_in_order_when_its_input_is_closed() {
+        let mut program =
+            watched("trap 'echo drained; exit 7' TERM; echo ready; while :; do sleep 0.05; done");
+        program.wait_for_line("ready", END_PATIENCE).unwrap();
+        assert_eq!(program.end().unwrap().code(), Some(7));
+        program.wait_for_line("drained", END_PATIENCE).unwrap();
+    }
+
+    #[test]
+    fn a_program_that_ends_by_itself_is_seen_and_its_code_passed_on() {
+        let mut program = watched("exit 3");
+        let deadline = Instant::now() + END_PATIENCE;
+        let status = loop {
+            if let Some(status) = program.ended().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "its end is not seen");
+            std::thread::sleep(POLL);
+        };
+        assert_eq!(status.code(), Some(3));
+    }
 }

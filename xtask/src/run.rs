@@ -1,6 +1,6 @@
 //! `xtask run`: builds, starts collector and sensor, prints the dashboard's address, ends both.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 
 use crate::lab::{Endless, Lab, Offloads, Relay, Services, Space};
-use crate::process::{EndBy, Logs, Program, cargo, is_installed, target_dir, workspace};
+use crate::process::{EndBy, Logs, Program, cargo, is_installed, sudo, target_dir, workspace};
 use crate::sys;
 
 /// Cargo profile of programs that run: optimised, without the link-time part that takes longest.
@@ -74,6 +74,7 @@ enum Rights {
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let rights = rights();
     let source = choose_source(args, rights)?;
+    check_ports(args)?;
     sys::catch_stop_signals()?;
     build(args.dev)?;
     if rights == Rights::Sudo && matches!(source, Source::Live(_)) {
@@ -189,6 +190,20 @@ fn choose_source(args: &RunArgs, rights: Rights) -> anyhow::Result<Source> {
             interfaces().join(", ")
         ),
     }
+}
+
+/// Says before the build what the collector would say after it, with the options of this command.
+fn check_ports(args: &RunArgs) -> anyhow::Result<()> {
+    let listen = |port: u16, option| {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
+            format!("cannot listen on 127.0.0.1:{port}; choose another port with {option}")
+        })
+    };
+    let web = listen(args.port, "--port")?;
+    // Both at once, so that they are not the same.
+    let sensors = listen(args.sensor_port, "--sensor-port")?;
+    drop((web, sensors));
+    Ok(())
 }
 
 fn interfaces() -> Vec<String> {
@@ -313,9 +328,8 @@ fn start_agent(
         Source::Live(interface) => {
             arguments.extend(["run", "--interface", interface].map(String::from));
             if rights == Rights::Sudo {
-                command = Command::new("sudo");
-                command.arg("-n").arg(&agent);
-                end_by = EndBy::Sudo;
+                command = sudo(&agent);
+                end_by = EndBy::Input;
             }
         }
         Source::Replay(file) | Source::Bundled(file) => {
@@ -364,7 +378,9 @@ fn describe(source: &Source) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{first_default_v4, first_default_v6, socket_address};
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::{RunArgs, check_ports, first_default_v4, first_default_v6, socket_address};
 
     const HEADER: &str = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n";
 
@@ -399,6 +415,27 @@ mod tests {
             first_default_v6(&format!("{reject}\n{real}\n")).as_deref(),
             Some("eth0")
         );
+    }
+
+    #[test]
+    fn a_port_in_use_is_told_with_the_option_that_chooses_another() {
+        #[derive(clap::Parser)]
+        struct Command {
+            #[command(flatten)]
+            run: RunArgs,
+        }
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let taken = taken.local_addr().map(|a| a.port().to_string()).unwrap();
+        let check = |options: [&str; 4]| {
+            let command: Command = clap::Parser::parse_from(["x"].iter().chain(&options));
+            check_ports(&command.run).map_err(|error| format!("{error:#}"))
+        };
+        assert_eq!(check(["--port", "0", "--sensor-port", "0"]), Ok(()));
+        for (option, other) in [("--port", "--sensor-port"), ("--sensor-port", "--port")] {
+            let error = check([option, &taken, other, "0"]).unwrap_err();
+            assert!(error.contains(option), "{error}");
+            assert!(error.contains(&taken), "{error}");
+        }
     }
 
     #[test]
