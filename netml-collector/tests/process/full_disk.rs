@@ -73,8 +73,7 @@ fn next_batch(acked: u64) -> v1::Batch {
 /// Sends a batch on a new connection; true when it was stored.
 async fn is_taken(collector: &Collector, acked: u64) -> bool {
     let mut sensor = Sensor::connect(collector, hello("host-a", 1)).await;
-    sensor.send(next_batch(acked)).await;
-    matches!(sensor.message().await, Ok(Some(_)))
+    sensor.is_sent(next_batch(acked)).await && matches!(sensor.message().await, Ok(Some(_)))
 }
 
 #[tokio::test(flavor = "multi_thread")]

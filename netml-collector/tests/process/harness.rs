@@ -239,10 +239,15 @@ impl Sensor {
     }
 
     pub(crate) async fn send(&self, batch: v1::Batch) {
+        assert!(self.is_sent(batch).await, "the stream has ended");
+    }
+
+    /// False when the stream has ended before.
+    pub(crate) async fn is_sent(&self, batch: v1::Batch) -> bool {
         let message = v1::SensorMessage {
             message: Some(v1::sensor_message::Message::Batch(batch)),
         };
-        self.outgoing.send(message).await.unwrap();
+        self.outgoing.send(message).await.is_ok()
     }
 
     /// The next acknowledged sequence number.
