@@ -16,7 +16,7 @@ pub(crate) struct SetupArgs {
     /// The headless browser and what drives it: chromium, nodejs, npm
     #[arg(long)]
     pub(crate) browser: bool,
-    /// Tools of the checks: iproute2, ethtool, cargo-deny, cargo-machete
+    /// Tools of the checks: iproute2, ethtool, tshark, cargo-deny, cargo-machete
     #[arg(long)]
     pub(crate) checks: bool,
     /// Only print the commands
@@ -50,9 +50,10 @@ const BROWSER_PACKAGES: [Package; 3] = [
     package("nodejs", "/usr/bin/node"),
     package("npm", "/usr/bin/npm"),
 ];
-const CHECK_PACKAGES: [Package; 2] = [
+const CHECK_PACKAGES: [Package; 3] = [
     package("iproute2", "/usr/sbin/ip"),
     package("ethtool", "/usr/sbin/ethtool"),
+    package("tshark", "/usr/bin/tshark"),
 ];
 
 /// A tool from the crate registry.

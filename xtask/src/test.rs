@@ -308,6 +308,10 @@ fn tests(context: &Context) -> anyhow::Result<Outcome> {
     }
     // Two minutes: that the committed table gives the committed model, byte for byte.
     command.env("NETML_LONG", "1");
+    if context.all {
+        // Every capture is compared with tshark, not a chosen part.
+        command.env("NETML_EVERY", "1");
+    }
     done(&mut command, "tests")
 }
 
