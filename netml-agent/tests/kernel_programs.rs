@@ -226,6 +226,26 @@ fn hand_made_and_mutated_frames_agree_with_the_reference_walk() {
     );
 }
 
+/// A sample of what `fuzz.rs` gives the walk in user space.
+#[test]
+fn fuzzed_frames_agree_with_the_reference_walk() {
+    const SAMPLE: u32 = 3_000;
+    if !may_load() {
+        return;
+    }
+    let mut bench = Bench::new(InterfaceEntry::ETHERNET, 0);
+    let inputs = kernel::corpus::inputs("walk");
+    let mut random = kernel::corpus::Random::new(1);
+    let mut compared = 0;
+    for i in 0..SAMPLE {
+        let mut frame = random.mutation(&inputs, 1_500);
+        frame.resize(frame.len().max(FRAME_BYTES_MIN), 0);
+        let program = ALL[i as usize % ALL.len()];
+        compared += u32::from(compare(&mut bench, program, &frame, Link::Ethernet));
+    }
+    assert!(compared * 2 > SAMPLE, "{compared} of {SAMPLE} compared");
+}
+
 #[test]
 fn frames_of_raw_ip_devices_agree_with_the_reference_walk() {
     if !may_load() {

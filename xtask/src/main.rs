@@ -1,9 +1,10 @@
-//! Every chore of the project: `run`, `test`, `bench`, `ebpf`, `setup`, `lab`.
+//! Every chore of the project: `run`, `test`, `bench`, `fuzz`, `ebpf`, `setup`, `lab`.
 
 mod bench;
 mod documents;
 mod e2e;
 mod ebpf;
+mod fuzz;
 mod lab;
 mod process;
 mod run;
@@ -34,6 +35,8 @@ enum Command {
     Test(test::TestArgs),
     /// Measures absolute speeds and names the machine
     Bench(bench::BenchArgs),
+    /// Feeds mutated inputs to the packet walk, the capture reader and the record decoder
+    Fuzz(fuzz::FuzzArgs),
     /// Builds the kernel object, or checks the kept one
     Ebpf(ebpf::EbpfArgs),
     /// Installs what building and checking need
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Ebpf(args) => ebpf::run(&args),
         Command::Setup(args) => setup::run(&args),
         Command::Lab(args) => lab::run(&args),

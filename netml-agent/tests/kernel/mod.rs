@@ -1,6 +1,7 @@
 //! What the kernel tests share: privilege, frames, captures.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod corpus;
 pub(crate) mod frames;
 
 use std::path::{Path, PathBuf};
