@@ -50,6 +50,9 @@ pub const STEP_DOWN_MAP: &str = "STEP_DOWN";
 pub const HIGH_MARK_GLOBAL: &str = "HIGH_MARK_BYTES";
 /// Name of the global with the fill, in bytes, below which every packet is recorded again.
 pub const LOW_MARK_GLOBAL: &str = "LOW_MARK_BYTES";
+/// Name of the global with the largest fill, in bytes, at which a record can still find room: past
+/// it no room is asked for.
+pub const LAST_FILL_GLOBAL: &str = "LAST_FILL_BYTES";
 /// Name of the global with the records each flow gets before it is sampled.
 pub const FIRST_RECORDS_GLOBAL: &str = "FIRST_RECORDS";
 /// Name of the global with the mask of a flow's frame count that is zero on sampled frames.
@@ -77,3 +80,7 @@ pub const XDP_PROGRAM: &str = "netml_xdp";
 pub const INGRESS_PROGRAM: &str = "netml_ingress";
 /// Program for what an interface sends, by TC.
 pub const EGRESS_PROGRAM: &str = "netml_egress";
+/// Yardstick of the bench: lets every frame pass.
+pub const BARE_PASS_PROGRAM: &str = "netml_bare_pass";
+/// Yardstick of the bench: submits an empty record for every frame.
+pub const BARE_SUBMIT_PROGRAM: &str = "netml_bare_submit";

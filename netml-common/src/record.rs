@@ -8,6 +8,9 @@
 /// Size of a packet record, header included.
 pub const PACKET_RECORD_BYTES: usize = 64;
 
+/// Bytes a packet record takes in the ring, with the kernel's header before it.
+pub const RECORD_RING_BYTES: u32 = PACKET_RECORD_BYTES as u32 + 8;
+
 /// [`PacketRecord::kind`] of a packet record.
 pub const KIND_PACKET: u8 = 1;
 

@@ -3,23 +3,21 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use netml_common::counters::{PROTOCOL_CLASSES, UNKNOWN_SLOT};
 use netml_common::knobs::{InterfaceEntry, WAKE_WINDOW_BYTES};
+use netml_common::record::RECORD_RING_BYTES;
 use netml_common::{
     Direction, HeaderBytes as _, InterfaceCounters, KERNEL_LOSS_REASONS, Link, LossReason, Marks,
-    PACKET_RECORD_BYTES, PacketRecord, ProtocolClass, Walked, walk_into,
+    PacketRecord, ProtocolClass, Walked, walk_into,
 };
 
 use crate::flows::{self, Flow};
-use crate::maps::{COUNTERS, INTERFACES, RING, WAKE_FILL_BYTES};
+use crate::maps::{COUNTERS, INTERFACES, LAST_FILL_BYTES, RING, WAKE_FILL_BYTES};
 use crate::packet::{Load, Packet, SkbFacts};
 
-const BPF_RB_NO_WAKEUP: u64 = 1;
+pub const BPF_RB_NO_WAKEUP: u64 = 1;
 const BPF_RB_FORCE_WAKEUP: u64 = 2;
 
 /// Bytes of one VLAN tag.
 const VLAN_TAG_BYTES: u32 = 4;
-
-/// Bytes a record takes in the ring, with the kernel's header before it.
-const RECORD_RING_BYTES: u32 = PACKET_RECORD_BYTES as u32 + 8;
 
 /// Most segments a record can state.
 const SEGMENTS_MAX: u32 = u16::MAX as u32;
@@ -183,6 +181,10 @@ fn record<L: Load>(
     wire: &Wire,
     fill_bytes: u32,
 ) -> bool {
+    // A reservation that must fail costs as much as one that does not.
+    if fill_bytes > LAST_FILL_BYTES.load() {
+        return false;
+    }
     let Some(mut place) = RING.reserve::<PacketRecord>(0) else {
         return false;
     };

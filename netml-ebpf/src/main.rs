@@ -11,6 +11,7 @@ mod account;
 mod flows;
 mod maps;
 mod packet;
+mod yardstick;
 
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::macros::{classifier, xdp};

@@ -8,6 +8,7 @@ use netml_common::knobs::{
     ESTABLISHED_ENTRIES, FIRST_RECORDS_DEFAULT, InterfaceEntry, OPENING_ENTRIES,
     SAMPLE_ONE_IN_DEFAULT,
 };
+use netml_common::record::RECORD_RING_BYTES;
 use netml_common::{FlowEntry, FlowKey, INTERFACES_MAX, InterfaceCounters, StepDown, Walked};
 
 /// Ring size in bytes where the loader sets none.
@@ -72,6 +73,10 @@ pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 /// Fill of the ring, in bytes, at which a submit wakes the reader. Set by the loader.
 #[unsafe(no_mangle)]
 pub static WAKE_FILL_BYTES: Global<u32> = Global::new(64 * 1024);
+
+/// Largest fill of the ring, in bytes, at which a record can find room. Set by the loader.
+#[unsafe(no_mangle)]
+pub static LAST_FILL_BYTES: Global<u32> = Global::new(RING_BYTES_DEFAULT - RECORD_RING_BYTES - 1);
 
 /// Fill of the ring, in bytes, from which packets are counted by flow. Set by the loader.
 #[unsafe(no_mangle)]

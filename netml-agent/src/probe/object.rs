@@ -10,9 +10,10 @@ use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use netml_common::counters::UNKNOWN_SLOT;
 use netml_common::knobs::{
     COUNTERS_MAP, ESTABLISHED_MAP, FIRST_RECORDS_GLOBAL, HIGH_MARK_GLOBAL, INTERFACES_MAP,
-    InterfaceEntry, LOW_MARK_GLOBAL, OPENING_MAP, RING_MAP, SAMPLE_MASK_GLOBAL, STEP_DOWN_MAP,
-    WAKE_FILL_GLOBAL,
+    InterfaceEntry, LAST_FILL_GLOBAL, LOW_MARK_GLOBAL, OPENING_MAP, RING_MAP, SAMPLE_MASK_GLOBAL,
+    STEP_DOWN_MAP, WAKE_FILL_GLOBAL,
 };
+use netml_common::record::RECORD_RING_BYTES;
 use netml_common::{Direction, InterfaceCounters};
 
 use super::error::{ProbeError, is_privilege, os_error};
@@ -60,6 +61,7 @@ pub struct LoadSettings {
 pub fn load(settings: &LoadSettings) -> Result<Loaded, ProbeError> {
     raise_memlock();
     let step_down = &settings.step_down;
+    let last_fill_bytes = settings.ring_bytes.saturating_sub(RECORD_RING_BYTES + 1);
     let sample_mask = step_down.sample_one_in.next_power_of_two() - 1;
     let mut bpf = EbpfLoader::new()
         .btf(None)
@@ -67,6 +69,7 @@ pub fn load(settings: &LoadSettings) -> Result<Loaded, ProbeError> {
         .map_max_entries(ESTABLISHED_MAP, step_down.established_entries)
         .map_max_entries(OPENING_MAP, step_down.opening_entries)
         .override_global(WAKE_FILL_GLOBAL, &settings.wake_fill_bytes, true)
+        .override_global(LAST_FILL_GLOBAL, &last_fill_bytes, true)
         .override_global(HIGH_MARK_GLOBAL, &step_down.high_mark_bytes, true)
         .override_global(LOW_MARK_GLOBAL, &step_down.low_mark_bytes, true)
         .override_global(FIRST_RECORDS_GLOBAL, &step_down.first_records, true)
