@@ -74,7 +74,7 @@ pub enum Link {
 
 /// What a frame's headers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct Walked {
     /// Source address, IPv4 mapped.
     pub src: [u8; 16],
@@ -226,9 +226,8 @@ fn network<B: HeaderBytes + ?Sized>(
 #[must_use]
 #[inline(always)]
 pub const fn mapped(v4: [u8; 4]) -> [u8; 16] {
-    [
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3],
-    ]
+    // As one number: of single bytes the kernel programs make a loop.
+    (0xffff_0000_0000 | u32::from_be_bytes(v4) as u128).to_be_bytes()
 }
 
 #[cfg(test)]
