@@ -12,9 +12,23 @@ use clap::Args;
 
 use crate::process::{cargo, target_dir, workspace};
 
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Subject {
+    /// Kernel cost of a frame (root), and from a file to verdicts stage by stage
+    Capture,
+    /// The forest by itself
+    Model,
+    /// The whole sensor over a capture file, start of the program included
+    Replay,
+}
+
 /// Options of `xtask bench`.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
+    /// What is measured; without it everything, and whatever else is a bench
+    #[arg(value_enum)]
+    subject: Option<Subject>,
     /// Capture to replay; without it the one of the repository
     #[arg(long, value_name = "FILE")]
     capture: Option<PathBuf>,
@@ -29,12 +43,26 @@ pub(crate) struct BenchArgs {
 /// A build or a bench fails.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     println!("{}", machine());
+    match args.subject {
+        None => {
+            bench(&["--benches"])?;
+            replay(args)
+        }
+        Some(Subject::Capture) => bench(&["--bench", "kernel", "--bench", "pipeline"]),
+        Some(Subject::Model) => bench(&["--bench", "model"]),
+        Some(Subject::Replay) => replay(args),
+    }
+}
+
+/// Benches that measure by themselves.
+fn bench(which: &[&str]) -> anyhow::Result<()> {
     let status = cargo()
-        .args(["bench", "--quiet", "--locked", "--workspace", "--benches"])
+        .args(["bench", "--quiet", "--locked", "--workspace"])
+        .args(which)
         .status()
         .context("cannot run cargo")?;
     ensure!(status.success(), "a bench failed");
-    replay(args)
+    Ok(())
 }
 
 /// The whole replay of a capture file, with and without the forest in turn, so that a slow moment
