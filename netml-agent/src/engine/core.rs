@@ -6,8 +6,8 @@ use netml_common::{Direction, PacketRecord};
 
 use super::judging::apply;
 use super::{
-    Books, EndReason, EvaluationRow, FlowReport, FlowState, FlowTotals, JudgedPacket, Settings,
-    Sink,
+    Books, EndReason, EvaluationRow, FlowReport, FlowState, FlowTotals, HalfTotals, JudgedPacket,
+    Settings, Sink,
 };
 use crate::flow::FEATURES;
 use crate::flow::features::Moment;
@@ -69,14 +69,18 @@ struct Added {
 /// Memory is bounded by [`Settings`]: about 560 bytes a flow and 350 a host and a pair. Nothing is
 /// allocated per packet once the tables have grown.
 pub struct Engine {
-    settings: Settings,
+    pub(super) settings: Settings,
     model: Option<Arc<Model>>,
-    flows: LruMap<FlowKey, Flow>,
+    pub(super) flows: LruMap<FlowKey, Flow>,
+    /// Slots that flows were ever seen on, a bit each.
+    pub(super) slots_seen: u64,
+    /// Slots with a flow of each conversation (a key of slot 0); filled once there are two slots.
+    pub(super) conversations: LruMap<FlowKey, u64>,
     wheel: Wheel,
     hosts: LruMap<Address, HostWindow>,
     pairs: LruMap<(Address, Address), PairWindow>,
     /// Latest time seen; never goes back.
-    now_ns: u64,
+    pub(super) now_ns: u64,
     next_flow_id: u64,
     lost: u64,
     books: Books,
@@ -98,6 +102,8 @@ impl Engine {
     pub fn new(settings: Settings, model: Option<Arc<Model>>) -> Self {
         Self {
             flows: LruMap::new(settings.flows_max),
+            slots_seen: 0,
+            conversations: LruMap::new(settings.flows_max),
             wheel: Wheel::default(),
             hosts: LruMap::new(settings.hosts_max),
             pairs: LruMap::new(settings.hosts_max),
@@ -146,6 +152,7 @@ impl Engine {
                 && record.tcp_flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN,
         };
         let place = self.place_of(&begin, now_ns, sink);
+        let feeds = self.feeds(place, keyed.from_low);
         let flow = self.flows.at_mut(place);
         let forward = keyed.from_low == flow.initiator_is_low;
         let before = Progress::of(flow);
@@ -167,7 +174,9 @@ impl Engine {
                 rev_bytes: bytes,
             }
         };
-        self.update_windows(place, &added, before, after);
+        if feeds {
+            self.update_windows(place, &added, before, after);
+        }
         self.tell_established(place);
 
         let flow = self.flows.at_mut(place);
@@ -215,14 +224,26 @@ impl Engine {
             first_ns => first_ns,
         };
         let place = self.place_of(&begin, began_ns.min(now_ns), sink);
+        let feeds_low = totals.low.frames > 0 && self.feeds(place, true);
+        let feeds_high = totals.high.frames > 0 && self.feeds(place, false);
         let flow = self.flows.at_mut(place);
         let before = Progress::of(flow);
         flow.add_totals(totals, totals.last_mono_ns);
         let after = Progress::of(flow);
-        let (fwd, rev) = if flow.initiator_is_low {
-            (&totals.low, &totals.high)
+        let low = if feeds_low {
+            totals.low
         } else {
-            (&totals.high, &totals.low)
+            HalfTotals::default()
+        };
+        let high = if feeds_high {
+            totals.high
+        } else {
+            HalfTotals::default()
+        };
+        let (fwd, rev) = if flow.initiator_is_low {
+            (low, high)
+        } else {
+            (high, low)
         };
         let added = Added {
             fwd_packets: fwd.packets as f32,
@@ -230,7 +251,9 @@ impl Engine {
             fwd_bytes: fwd.bytes as f32,
             rev_bytes: rev.bytes as f32,
         };
-        self.update_windows(place, &added, before, after);
+        if feeds_low || feeds_high {
+            self.update_windows(place, &added, before, after);
+        }
         self.tell_established(place);
         let flow = self.flows.at_mut(place);
         if !flow.started && flow.pending == 0 {
@@ -417,6 +440,9 @@ impl Engine {
         {
             self.end(oldest, EndReason::Evicted, sink);
         }
+        initiator_is_low = self
+            .initiator_elsewhere(&begin.key)
+            .unwrap_or(initiator_is_low);
         self.books.flows_started += 1;
         let id = self.next_flow_id;
         self.next_flow_id += 1;
@@ -428,7 +454,9 @@ impl Engine {
             began_ns,
         );
         flow.lost_before = self.lost;
-        self.flows.insert(begin.key, flow)
+        let place = self.flows.insert(begin.key, flow);
+        self.meet(place);
+        place
     }
 
     fn tell_established(&mut self, place: Place) {
@@ -448,7 +476,7 @@ impl Engine {
         let flow = self.flows.at(place);
         let ends = flow.ends();
         let cached = flow.places;
-        let starts = !before.begun;
+        let starts = !before.begun && flow.path.is_first;
         let ended_bytes = (flow.fwd.payload_bytes + flow.rev.payload_bytes) as f32;
         let ended_s = now_ns.saturating_sub(flow.first_ns) as f32 / 1e9;
         let counts_flows = !is_multicast(&ends.dst);
@@ -600,8 +628,10 @@ impl Engine {
 
     fn remove<S: Sink>(&mut self, place: Place, reason: EndReason, sink: &mut S) {
         self.report(place, FlowState::End(reason), sink);
+        self.hand_over(place);
         let flow = self.flows.at(place);
         if flow.closed.is_none()
+            && flow.path.is_first
             && let Some(pair) = self.pairs.find(&(flow.ends().src, flow.ends().dst))
         {
             let pair = self.pairs.at_mut(pair);
@@ -641,6 +671,7 @@ impl Engine {
             fwd_bytes: flow.fwd.bytes,
             rev_bytes: flow.rev.bytes,
             unrecorded_packets: flow.unrecorded_packets,
+            also_seen_on: flow.path.also_on,
             tcp_flags: flow.tcp_flags,
             verdict: flow.verdict.clone(),
         });

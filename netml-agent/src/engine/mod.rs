@@ -7,6 +7,7 @@
 
 mod core;
 mod judging;
+mod path;
 
 use netml_common::{Direction, PacketRecord};
 
@@ -15,6 +16,7 @@ use crate::flow::key::FlowKey;
 use crate::verdict::{FlowVerdict, Verdict};
 
 pub use self::core::Engine;
+pub use self::path::Path;
 
 /// Bounds and time-outs of the engine.
 #[derive(Clone, Debug)]
@@ -141,6 +143,8 @@ pub struct FlowReport {
     pub rev_bytes: u64,
     /// Of all these packets, those the kernel only counted: no record tells of them.
     pub unrecorded_packets: u64,
+    /// Other slots on which the same addresses, ports and protocol were seen meanwhile, a bit each.
+    pub also_seen_on: u64,
     /// OR of all TCP flags.
     pub tcp_flags: u8,
     /// Its verdict so far.

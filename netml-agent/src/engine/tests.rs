@@ -529,3 +529,168 @@ fn established_flows_are_told_once_and_their_end_only_when_they_have_not_begun_a
     engine.finish(&mut seen);
     assert_eq!(told(&mut engine), (0, 1));
 }
+
+/// A packet as seen on a slot, `late_ns` after the first sight of it.
+fn seen_on(slot: u8, late_ns: u64, mut record: PacketRecord) -> PacketRecord {
+    record.slot = slot;
+    record.mono_ns += late_ns;
+    record
+}
+
+/// A web connection of host 1 with host 2, then an unanswered and a refused one.
+fn conversations() -> Vec<PacketRecord> {
+    let mut all = Vec::new();
+    let mut at = S;
+    let mut push = |from, to, ports, flags, payload| {
+        at += 10 * MS;
+        let mut record = packet(at, from, to, ports, 6, flags);
+        record.payload_bytes = payload;
+        record.wire_bytes += payload;
+        all.push(record);
+    };
+    push(1, 2, (5000, 80), 0x02, 0);
+    push(2, 1, (80, 5000), 0x12, 0);
+    for _ in 0..20 {
+        push(1, 2, (5000, 80), 0x18, 100);
+        push(2, 1, (80, 5000), 0x18, 900);
+    }
+    push(1, 2, (5000, 80), 0x11, 0);
+    push(2, 1, (80, 5000), 0x11, 0);
+    push(1, 2, (5001, 81), 0x02, 0);
+    push(1, 2, (5002, 82), 0x02, 0);
+    push(2, 1, (82, 5002), 0x14, 0);
+    all
+}
+
+/// The row of the first packet of a new flow between the same hosts, on slot 0, after packets.
+fn row_after(packets: &[PacketRecord]) -> Vec<f32> {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    for record in packets {
+        engine.packet(record, &mut seen);
+    }
+    let at = packets.last().unwrap().mono_ns.max(2 * S) + 20 * MS;
+    engine.packet(&packet(at, 1, 2, (6000, 80), 6, 0x02), &mut seen);
+    engine.finish(&mut seen);
+    let books = engine.books();
+    assert_eq!(books.packets_in, packets.len() as u64 + 1);
+    assert_eq!(books.packets_in, books.packets_ended);
+    let flow_id = seen.packets.last().unwrap().flow_id;
+    let row = seen.rows.iter().find(|row| row.0 == flow_id);
+    row.unwrap().2.clone()
+}
+
+fn assert_same_row(got: &[f32], expected: &[f32]) {
+    for ((spec, got), expected) in FEATURE_SPECS.iter().zip(got).zip(expected) {
+        let difference = (got - expected).abs();
+        assert!(
+            difference <= 1e-3 * expected.abs().max(1.0),
+            "{}: {got} and not {expected}",
+            spec.name
+        );
+    }
+}
+
+#[test]
+fn packets_that_cross_two_interfaces_count_once_for_their_hosts() {
+    let once = conversations();
+    let expected = row_after(&once);
+    // Host 1 lies behind slot 0, host 2 behind slot 1: each way is seen first where it comes in.
+    let twice: Vec<_> = once
+        .iter()
+        .flat_map(|record| {
+            let comes_in = u8::from(record.src_port < 1000);
+            [
+                seen_on(comes_in, 0, *record),
+                seen_on(1 - comes_in, 2_000, *record),
+            ]
+        })
+        .collect();
+    assert_same_row(&row_after(&twice), &expected);
+    // A third interface changes nothing either.
+    let thrice: Vec<_> = twice
+        .iter()
+        .flat_map(|record| [*record, seen_on(9, 500, *record)])
+        .collect();
+    let mut in_order = thrice;
+    in_order.sort_by_key(|record| record.mono_ns);
+    assert_same_row(&row_after(&in_order), &expected);
+    // It matters: counted twice the hosts would look twice as busy.
+    let doubled: Vec<_> = once.iter().flat_map(|record| [*record; 2]).collect();
+    let at = |name| FEATURE_SPECS.iter().position(|spec| spec.name == name);
+    let packets = at("src_packets_log2").unwrap();
+    assert!(row_after(&doubled)[packets] > expected[packets] + 0.5);
+}
+
+#[test]
+fn two_interfaces_with_one_direction_each_count_both() {
+    let once = conversations();
+    let split: Vec<_> = once
+        .iter()
+        .map(|record| seen_on(u8::from(record.src_port < 1000), 0, *record))
+        .collect();
+    let (got, expected) = (row_after(&split), row_after(&once));
+    for (index, spec) in FEATURE_SPECS.iter().enumerate() {
+        // What takes both directions of one flow is not to be had: who refused, and the end.
+        let whole = ["refused", "ended", "failed"];
+        if whole.iter().any(|part| spec.name.contains(part)) {
+            continue;
+        }
+        let difference = (got[index] - expected[index]).abs();
+        assert!(
+            difference <= 1e-3 * expected[index].abs().max(1.0),
+            "{}: {} and not {}",
+            spec.name,
+            got[index],
+            expected[index]
+        );
+    }
+}
+
+#[test]
+fn a_report_names_the_other_interfaces_of_a_conversation() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    for slot in [0, 3] {
+        let record = packet(S, 1, 2, (5000, 53), 17, 0);
+        engine.packet(&seen_on(slot, u64::from(slot), record), &mut seen);
+    }
+    engine.packet(&packet(S + MS, 1, 2, (5001, 53), 17, 0), &mut seen);
+    engine.finish(&mut seen);
+    let ended = seen
+        .flows
+        .iter()
+        .filter(|flow| matches!(flow.state, FlowState::End(_)));
+    let mut paths: Vec<_> = ended
+        .map(|flow| (flow.ends.src_port, flow.ends.slot, flow.also_seen_on))
+        .collect();
+    paths.sort_unstable();
+    assert_eq!(paths, [(5000, 0, 8), (5000, 3, 1), (5001, 0, 0)]);
+    assert!(engine.conversations.is_empty());
+}
+
+#[test]
+fn where_one_interface_falls_silent_the_other_goes_on_counting() {
+    let both = |at, slots: &[u8]| -> Vec<PacketRecord> {
+        let record = packet(at, 1, 2, (5000, 53), 17, 0);
+        slots.iter().map(|&slot| seen_on(slot, 0, record)).collect()
+    };
+    let sent = |records: &[PacketRecord]| {
+        let row = row_after(records);
+        let at = FEATURE_SPECS
+            .iter()
+            .position(|spec| spec.name == "src_packets_log2");
+        row[at.unwrap()]
+    };
+    // Slot 0 saw it first and is silent from the third second on; its flow ends 30 s later.
+    let mut crossing = Vec::new();
+    let mut alone = Vec::new();
+    for second in 1..60 {
+        let slots: &[u8] = if second < 3 { &[0, 1] } else { &[1] };
+        crossing.extend(both(second * S, slots));
+        alone.extend(both(second * S, &[0]));
+    }
+    let (got, expected) = (sent(&crossing), sent(&alone));
+    assert!(
+        expected > 3.0 && (got - expected).abs() < 0.2,
+        "{got} {expected}"
+    );
+}

@@ -47,12 +47,24 @@ impl Context {
         }
     }
 
+    /// Names of the other interfaces of a conversation; the one file of a replay is none.
+    #[must_use]
+    pub fn also_seen_on(&self, report: &FlowReport) -> Vec<String> {
+        let own = self.interfaces.name(report.ends.slot);
+        (0..64)
+            .filter(|slot| report.also_seen_on & (1 << slot) != 0)
+            .map(|slot| self.interfaces.name(slot))
+            .filter(|name| *name != own)
+            .collect()
+    }
+
     fn flow(&self, report: FlowReport, unix_offset_ns: i64) -> v1::Flow {
         let (state, end_reason) = match report.state {
             FlowState::Start => (v1::FlowState::Start, ""),
             FlowState::Update => (v1::FlowState::Update, ""),
             FlowState::End(reason) => (v1::FlowState::End, reason.name()),
         };
+        let also_seen_on = self.also_seen_on(&report);
         let verdict = report.verdict;
         let judged = self
             .model
@@ -70,6 +82,7 @@ impl Context {
             dst_port: report.ends.dst_port.into(),
             ip_protocol: report.ends.ip_protocol.into(),
             interface: self.interfaces.name(report.ends.slot),
+            also_seen_on,
             fwd_packets: report.fwd_packets,
             rev_packets: report.rev_packets,
             fwd_bytes: report.fwd_bytes,
@@ -306,6 +319,36 @@ mod tests {
             sent.frames,
             sent.recorded + sent.mapped + sent.lost.values().sum::<u64>()
         );
+    }
+
+    #[test]
+    fn other_interfaces_of_a_conversation_are_named_and_one_file_is_no_path() {
+        use crate::engine::{Engine, FlowReport, Settings, Sink};
+        struct Reports(Vec<FlowReport>);
+        impl Sink for Reports {
+            fn flow(&mut self, report: &FlowReport) {
+                self.0.push(report.clone());
+            }
+            fn packet(&mut self, _packet: &JudgedPacket) {}
+        }
+        let mut engine = Engine::new(Settings::default(), None);
+        let mut reports = Reports(Vec::new());
+        for slot in [0, 2] {
+            let mut record = testing::judged(1_000, Verdict::NoVerdict).record;
+            record.slot = slot;
+            engine.packet(&record, &mut reports);
+        }
+        engine.finish(&mut reports);
+        let told = |names: [&str; 3]| {
+            let context = Context {
+                model: None,
+                interfaces: Watched::of_names(names.map(str::to_owned).into()),
+            };
+            let of_slot_0 = reports.0.iter().rfind(|report| report.ends.slot == 0);
+            context.also_seen_on(of_slot_0.unwrap())
+        };
+        assert_eq!(told(["eth0", "eth1", "veth7"]), ["veth7"]);
+        assert_eq!(told(["file", "file", "file"]), [""; 0]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use netml_common::{Direction, Marks, PacketRecord};
 use super::decay::Running;
 use super::key::{self, FlowKey};
 use super::lru::Place;
-use crate::engine::{EndReason, FlowEnds, FlowTotals, HalfTotals};
+use crate::engine::{EndReason, FlowEnds, FlowTotals, HalfTotals, Path};
 use crate::verdict::FlowVerdict;
 
 /// TCP flag bits (RFC 9293 §3.1).
@@ -136,6 +136,8 @@ pub struct Flow {
     pub pending: u32,
     /// Places of initiator, responder and pair in their tables, to be checked before use.
     pub places: [Place; 3],
+    /// Other interfaces of the conversation.
+    pub path: Path,
     /// Packets the sensor had lost when the flow began.
     pub lost_before: u64,
     /// Most probable attack class at the highest score.
@@ -197,6 +199,7 @@ impl Flow {
             is_known: false,
             pending: 0,
             places: [Place::MAX; 3],
+            path: Path::default(),
             lost_before: 0,
             class: 0,
             verdict: FlowVerdict::default(),

@@ -83,7 +83,7 @@ fn flow(report: &FlowReport, context: &Context, unix_offset_ns: i64) -> Option<S
         report.rev_packets,
         report.fwd_bytes,
         report.rev_bytes,
-        interface(context, ends.slot),
+        path(context, report),
         state,
         verdict.kind.as_deref().map_or_else(String::new, shown),
         if reasons.is_empty() {
@@ -108,6 +108,13 @@ fn packet(judged: &JudgedPacket, context: &Context, unix_offset_ns: i64) -> Stri
         interface(context, record.slot),
         tcp_flag_names(record.tcp_flags),
     )
+}
+
+/// The interface, and the others of the conversation.
+fn path(context: &Context, report: &FlowReport) -> String {
+    let others = context.also_seen_on(report);
+    let others = others.iter().map(|name| format!("+{}", shown(name)));
+    interface(context, report.ends.slot) + &others.collect::<String>()
 }
 
 fn interface(context: &Context, slot: u8) -> String {
