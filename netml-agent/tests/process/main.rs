@@ -5,6 +5,7 @@ mod collector;
 mod doctor;
 mod fixture;
 mod help;
+mod links;
 mod misuse;
 mod path;
 mod replay;
