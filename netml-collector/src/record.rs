@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use netml_common::LossReason;
+
 /// Gives an enum with stable names and numbers: names for answers, numbers for columns.
 macro_rules! named {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $number:literal, $text:literal;)+ }) => {
@@ -267,6 +269,19 @@ impl CounterTotals {
     #[must_use]
     pub fn lost_total(&self) -> u64 {
         self.lost.values().fold(0, |sum, n| sum.saturating_add(*n))
+    }
+
+    /// Those of them that are missing from the analysis: a frame without an IP packet inside, such
+    /// as ARP, is not. A reason that is not known here counts as missing.
+    #[must_use]
+    pub fn missing_total(&self) -> u64 {
+        let holds_no_ip = |name: &str| {
+            LossReason::ALL
+                .iter()
+                .any(|reason| reason.is_not_ip() && reason.name() == name)
+        };
+        let missing = self.lost.iter().filter(|(name, _)| !holds_no_ip(name));
+        missing.fold(0, |sum, (_, n)| sum.saturating_add(*n))
     }
 }
 

@@ -98,7 +98,11 @@ fn counters(attach_id: u64, direction: Direction, packets: u64, unix_s: i64) -> 
             frames: packets,
             recorded: packets - packets / 10 - packets / 5,
             mapped: packets / 5,
-            lost: [("ring-full".to_owned(), packets / 10)].into(),
+            lost: [
+                ("ring-full".to_owned(), packets / 20),
+                ("arp".to_owned(), packets / 10 - packets / 20),
+            ]
+            .into(),
             protocol_packets: [("tcp".to_owned(), packets)].into(),
             protocol_bytes: [("tcp".to_owned(), packets * 70)].into(),
         },

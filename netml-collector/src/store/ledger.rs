@@ -221,7 +221,7 @@ impl Ledger {
         let before = base.map_or(&none, |b| &b.totals);
         let now = &counters.totals;
         // Totals of one attachment only grow: a smaller one is an older reading and changes nothing.
-        let (Some(packets), Some(bytes), Some(lost_packets)) = (
+        let (Some(packets), Some(bytes), Some(_)) = (
             now.packets.checked_sub(before.packets),
             now.bytes.checked_sub(before.bytes),
             now.lost_total().checked_sub(before.lost_total()),
@@ -240,7 +240,7 @@ impl Ledger {
                 ..TrafficPoint::default()
             });
         let mut change = TrafficPoint {
-            lost_packets,
+            lost_packets: now.missing_total().saturating_sub(before.missing_total()),
             ..TrafficPoint::default()
         };
         match counters.direction {

@@ -187,7 +187,7 @@ impl Kept {
         let mut points: BTreeMap<i64, TrafficPoint> = BTreeMap::new();
         for (of, _, c) in self.counters() {
             let key = (of, c.interface.as_str(), c.direction, c.attach_id);
-            let now = (c.totals.packets, c.totals.bytes, c.totals.lost_total());
+            let now = (c.totals.packets, c.totals.bytes, c.totals.missing_total());
             let before = last.insert(key, now).unwrap_or_default();
             let unix_s = c.unix_ns.div_euclid(1_000_000_000).div_euclid(width) * width;
             let wanted = sensor.is_none_or(|s| s == of)

@@ -209,7 +209,7 @@ pub struct TrafficPoint {
     pub rx_packets: u64,
     /// Sent.
     pub tx_packets: u64,
-    /// Frames without a record.
+    /// Packets missing from the analysis; frames without an IP packet inside are none.
     pub lost_packets: u64,
 }
 

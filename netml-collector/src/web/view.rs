@@ -225,7 +225,7 @@ pub struct TrafficItem {
     pub rx_packets: u64,
     /// Sent.
     pub tx_packets: u64,
-    /// Frames that gave no record.
+    /// Packets missing from the analysis; frames without an IP packet inside are none.
     pub lost_packets: u64,
 }
 

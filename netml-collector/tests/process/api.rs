@@ -93,6 +93,10 @@ async fn every_call_answers_what_the_sensor_sent() {
         json!({"NORMAL": 0, "NO_VERDICT": 1, "SUSPICIOUS": 1, "UNSURE": 0})
     );
 
+    // ARP is no packet that is missing from the analysis.
+    let seconds = collector.items("/api/traffic");
+    assert!(seconds.iter().all(|second| second["lost_packets"] == 0));
+
     let talkers = collector.items("/api/talkers?by=port");
     assert_eq!(
         talkers,

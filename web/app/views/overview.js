@@ -142,7 +142,7 @@ function TrafficPanel() {
       format=${packetRate}
       series=${[
         { label: 'Packets', color: '--series-packets', values: pps },
-        { label: 'Not recorded', color: '--series-lost', values: columns.lost_packets, dashed: true },
+        { label: 'Not analysed', color: '--series-lost', values: columns.lost_packets, dashed: true },
       ]}
     />
   <//>`;
