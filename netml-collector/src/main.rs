@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Stores what sensors see and serves the live dashboard.
 #[derive(Parser)]
-#[command(name = "netml-collector", version)]
+#[command(name = "netml-collector", version, arg_required_else_help = false)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -41,7 +41,18 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() => {
+            eprintln!(
+                "netml-collector: {}; see --help",
+                misuse(&error.to_string())
+            );
+            return ExitCode::from(2);
+        }
+        // Help or version, asked for.
+        Err(asked) => asked.exit(),
+    };
     let filter = EnvFilter::try_from_env("NETML_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -141,6 +152,17 @@ fn token_of(path: &Path) -> anyhow::Result<Token> {
             Err(error).with_context(|| format!("cannot read the token file {}", path.display()))
         }
     }
+}
+
+/// What clap says, without its usage text, in one line.
+fn misuse(text: &str) -> String {
+    let lines = text.lines().map(str::trim);
+    let said: Vec<&str> = lines
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let said = said.join(" ");
+    said.strip_prefix("error: ").unwrap_or(&said).to_owned()
 }
 
 /// An error and its causes in one line. A cause that the text before it tells already is left out.

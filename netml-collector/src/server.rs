@@ -53,7 +53,8 @@ pub enum StartError {
     NotLoopback(IpAddr),
     /// An address cannot be listened on.
     #[error(
-        "cannot listen on {address}: {source}; is another collector running? Choose another with {option}"
+        "cannot listen on {address}: {source}; {}choose another with {option}",
+        if source.kind() == std::io::ErrorKind::AddrInUse { "stop who does, or " } else { "" }
     )]
     Listen {
         /// Where.

@@ -157,6 +157,16 @@ fn starts_that_cannot_succeed_say_why_in_one_line() {
     let taken = std::net::TcpListener::bind(any).unwrap();
     let address = taken.local_addr().unwrap().to_string();
     check(&mut command_at(&fresh, &address, any), 1, "--web");
+    check(&mut command_at(&fresh, &address, any), 1, "stop who does");
+
+    let mut nonsense = command_at(&fresh, "nonsense", any);
+    check(&mut nonsense, 2, "--web");
+    let mut bare = Command::new(env!("CARGO_BIN_EXE_netml-collector"));
+    bare.stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    check(&mut bare, 2, "subcommand");
+    check(bare.args(["serve", "--nonsense"]), 2, "--nonsense");
+    check(&mut command_at(&fresh, "192.0.2.1:0", any), 2, rule);
 
     let file = directory.path().join("file");
     std::fs::write(&file, "x").unwrap();
