@@ -1,7 +1,7 @@
 //! `xtask run`: builds, starts collector and sensor, prints the dashboard's address, ends both.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,6 +66,18 @@ enum Rights {
     Sudo,
     None,
 }
+
+/// The arguments ask for what there is not; exit code 2.
+#[derive(Debug)]
+pub(crate) struct Misuse(String);
+
+impl std::fmt::Display for Misuse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Misuse {}
 
 /// Runs `xtask run` until Ctrl-C.
 ///
@@ -175,11 +187,12 @@ fn choose_source(args: &RunArgs, rights: Rights) -> anyhow::Result<Source> {
         return Ok(Source::Bundled(file));
     }
     if let Some(interface) = &args.interface {
-        ensure!(
-            Path::new("/sys/class/net").join(interface).exists(),
-            "there is no interface {interface}; there are: {}",
-            interfaces().join(", ")
-        );
+        let known = interfaces();
+        if interface != "lo" && !known.contains(interface) {
+            let known = known.join(", ");
+            let text = format!("there is no interface {interface}; there are: {known}");
+            return Err(Misuse(text).into());
+        }
         return Ok(Source::Live(interface.clone()));
     }
     match default_route_interface() {
@@ -380,7 +393,10 @@ fn describe(source: &Source) -> String {
 mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
-    use super::{RunArgs, check_ports, first_default_v4, first_default_v6, socket_address};
+    use super::{
+        Misuse, Rights, RunArgs, check_ports, choose_source, first_default_v4, first_default_v6,
+        socket_address,
+    };
 
     const HEADER: &str = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n";
 
@@ -417,13 +433,23 @@ mod tests {
         );
     }
 
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    #[test]
+    fn an_interface_that_is_none_is_misuse_and_no_path() {
+        for name in ["nope0", "../net/lo", ""] {
+            let command: Command = clap::Parser::parse_from(["x", "--interface", name]);
+            let error = choose_source(&command.run, Rights::Root).unwrap_err();
+            assert!(error.is::<Misuse>(), "{name}: {error}");
+        }
+    }
+
     #[test]
     fn a_port_in_use_is_told_with_the_option_that_chooses_another() {
-        #[derive(clap::Parser)]
-        struct Command {
-            #[command(flatten)]
-            run: RunArgs,
-        }
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let taken = taken.local_addr().map(|a| a.port().to_string()).unwrap();
         let check = |options: [&str; 4]| {
