@@ -19,12 +19,20 @@ impl Links {
         listener.map(LinkNews::of).transpose().map(Self)
     }
 
-    /// Waits for news; the indices of links that went. May be dropped and called again.
-    pub(super) async fn news(&self) -> io::Result<Vec<u32>> {
-        match &self.0 {
-            None => std::future::pending().await,
-            Some(news) => news.next().await,
+    /// Waits for news; the indices of links that went. May be dropped and called again. Where the
+    /// kernel tells no more, nothing ever comes.
+    pub(super) async fn news(&mut self) -> Vec<u32> {
+        if let Some(news) = &self.0 {
+            match news.next().await {
+                Ok(gone) => return gone,
+                Err(error) => tracing::warn!(
+                    %error,
+                    "the kernel tells no more of interfaces; start anew to follow them"
+                ),
+            }
         }
+        self.0 = None;
+        std::future::pending().await
     }
 }
 

@@ -338,23 +338,17 @@ impl Session {
 
         let mut tick = interval(REPORT_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let links = Links::of(&mut probe).context("cannot listen for interfaces")?;
+        let mut links = Links::of(&mut probe).context("cannot listen for interfaces")?;
         reporter.links(&mut probe)?;
         let ended_early = loop {
             tokio::select! {
                 _ = tick.tick() => {
                     if probe.is_waiting() {
-                        probe.follow(&[])?;
-                        watched.set(links::on_the_wire(&probe));
-                        reporter.links(&mut probe)?;
+                        follow(&mut probe, &[], &watched, &mut reporter)?;
                     }
                     reporter.report(&probe)?;
                 }
-                gone = links.news() => {
-                    probe.follow(&gone.context("cannot hear of interfaces")?)?;
-                    watched.set(links::on_the_wire(&probe));
-                    reporter.links(&mut probe)?;
-                }
+                gone = links.news() => follow(&mut probe, &gone, &watched, &mut reporter)?,
                 _ = interrupt.recv() => break None,
                 _ = terminate.recv() => break None,
                 Some(()) = closed.recv() => break None,
@@ -392,6 +386,21 @@ impl Session {
         }
         finish(&done, delivered.as_ref())
     }
+}
+
+/// Looks at the interfaces anew and tells what became of them. Where they cannot be listed the
+/// sensor goes on with those it has.
+fn follow(
+    probe: &mut Probe,
+    gone: &[u32],
+    watched: &Watched,
+    reporter: &mut Reporter,
+) -> anyhow::Result<()> {
+    if let Err(error) = probe.follow(gone) {
+        tracing::warn!(%error, "cannot look at the interfaces; trying again with their next change");
+    }
+    watched.set(links::on_the_wire(probe));
+    reporter.links(probe)
 }
 
 /// Prints the books and tells how it ended.
