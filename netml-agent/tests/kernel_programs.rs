@@ -393,26 +393,3 @@ fn records_behind_gro_are_marked_on_ingress_only() {
     assert!(!records[1].marks.has(Marks::AGGREGATED));
     assert!(records[1].marks.has(Marks::EGRESS));
 }
-
-#[test]
-#[ignore = "a measurement: run it alone on an idle machine"]
-fn cost_of_a_frame() {
-    if !may_load() {
-        return;
-    }
-    const RUNS: u32 = 200_000;
-    let arp = frames::all().into_iter().find(|f| f[12..14] == [8, 6]);
-    for (what, frame) in [("tcp over ipv4", frames::tcp(100)), ("arp", arp.unwrap())] {
-        // A ring that holds all records of the run.
-        let mut bench = Bench::with_ring(16 << 20, Some((InterfaceEntry::ETHERNET, 0)));
-        let program = object::xdp(&mut bench.0.bpf, XDP_PROGRAM).unwrap();
-        let result = program.test_run(TestRunOptions {
-            data_in: Some(&frame),
-            repeat: RUNS,
-            ..TestRunOptions::new()
-        });
-        // The kernel gives the mean of all runs.
-        println!("xdp, {what}: {} ns", result.unwrap().duration.as_nanos());
-        assert_eq!(bench.counters(Program::Xdp).frames, u64::from(RUNS));
-    }
-}

@@ -1,5 +1,6 @@
 //! The engine itself.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use netml_common::{Direction, PacketRecord};
@@ -66,7 +67,7 @@ struct Added {
 
 /// The engine. See the module.
 ///
-/// Memory is bounded by [`Settings`]: about 560 bytes a flow and 350 a host and a pair. Nothing is
+/// Memory is bounded by [`Settings`]: about 590 bytes a flow and 350 a host and a pair. Nothing is
 /// allocated per packet once the tables have grown.
 pub struct Engine {
     pub(super) settings: Settings,
@@ -91,6 +92,9 @@ pub struct Engine {
     woken: Vec<Place>,
     ending: Vec<(Place, EndReason)>,
     reporting: Vec<Place>,
+    /// Flows in the order in which they began, with their numbers; some have ended or gone on. As
+    /// many as twice the bound of flows.
+    begun: VecDeque<(Place, u64)>,
     tells_established: bool,
     established: Vec<Place>,
     established_ended: Vec<FlowKey>,
@@ -100,6 +104,7 @@ impl Engine {
     /// An engine without flows. Without a model every verdict is [`Verdict::NoVerdict`].
     #[must_use]
     pub fn new(settings: Settings, model: Option<Arc<Model>>) -> Self {
+        let flows_max = settings.flows_max;
         Self {
             flows: LruMap::new(settings.flows_max),
             slots_seen: 0,
@@ -120,6 +125,7 @@ impl Engine {
             woken: Vec::new(),
             ending: Vec::new(),
             reporting: Vec::new(),
+            begun: VecDeque::with_capacity(2 * flows_max),
             tells_established: false,
             established: Vec::new(),
             established_ended: Vec::new(),
@@ -435,10 +441,8 @@ impl Engine {
                 }
             }
         }
-        if self.flows.is_full()
-            && let Some(oldest) = self.flows.oldest()
-        {
-            self.end(oldest, EndReason::Evicted, sink);
+        if self.flows.is_full() {
+            self.evict(sink);
         }
         initiator_is_low = self
             .initiator_elsewhere(&begin.key)
@@ -455,8 +459,29 @@ impl Engine {
         );
         flow.lost_before = self.lost;
         let place = self.flows.insert(begin.key, flow);
+        if self.begun.len() >= 2 * self.settings.flows_max {
+            let flows = &self.flows;
+            self.begun
+                .retain(|(place, id)| is_seen_once(flows, *place, *id));
+        }
+        self.begun.push_back((place, id));
         self.meet(place);
         place
+    }
+
+    /// Makes room: a flow that is half-open or of a single packet goes before any that has gone
+    /// on, so that a flood of invented sources takes the place of its own; without one, the flow
+    /// longest untouched goes.
+    fn evict<S: Sink>(&mut self, sink: &mut S) {
+        while let Some((place, id)) = self.begun.pop_front() {
+            if is_seen_once(&self.flows, place, id) {
+                self.end(place, EndReason::Evicted, sink);
+                return;
+            }
+        }
+        if let Some(oldest) = self.flows.oldest() {
+            self.end(oldest, EndReason::Evicted, sink);
+        }
     }
 
     fn tell_established(&mut self, place: Place) {
@@ -706,6 +731,14 @@ impl Engine {
             .into_iter()
             .flatten()
             .fold(self.expiry(place).0, u64::min)
+    }
+}
+
+/// True where the flow still lives and nothing but its beginning was seen.
+fn is_seen_once(flows: &LruMap<FlowKey, Flow>, place: Place, id: u64) -> bool {
+    flows.is_live(place) && {
+        let flow = flows.at(place);
+        flow.id == id && (flow.frames_seen() <= 1 || flow.is_half_open())
     }
 }
 

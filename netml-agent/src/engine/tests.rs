@@ -694,3 +694,34 @@ fn where_one_interface_falls_silent_the_other_goes_on_counting() {
         "{got} {expected}"
     );
 }
+
+#[test]
+fn a_flood_of_invented_sources_takes_no_established_flows_place_and_ages_in_time() {
+    const FLOWS_MAX: usize = 512;
+    const SOURCES: u32 = 50_000;
+    let settings = Settings {
+        flows_max: FLOWS_MAX,
+        hosts_max: 1_024,
+        ..Settings::default()
+    };
+    let (mut engine, mut seen) = (Engine::new(settings, None), Seen::default());
+    // A conversation that says nothing more while the flood goes on.
+    engine.packet(&packet(S, 1, 2, (1000, 80), 6, 0x02), &mut seen);
+    engine.packet(&packet(S, 2, 1, (80, 1000), 6, 0x12), &mut seen);
+    engine.packet(&packet(S, 1, 2, (1000, 80), 6, 0x10), &mut seen);
+    for source in 0..SOURCES {
+        let mut syn = packet(S + u64::from(source), 9, 2, (7, 80), 6, 0x02);
+        syn.src[4..8].copy_from_slice(&source.to_be_bytes());
+        engine.packet(&syn, &mut seen);
+        assert!(engine.flows_live() <= FLOWS_MAX);
+    }
+    let evicted = u64::from(SOURCES) + 1 - FLOWS_MAX as u64;
+    assert_eq!(engine.books().flows_evicted, evicted);
+    engine.advance(S + 11 * S, &mut seen);
+    assert_eq!(engine.flows_live(), 1, "half-open flows are gone");
+    engine.packet(&packet(20 * S, 1, 2, (1000, 80), 6, 0x18), &mut seen);
+    engine.finish(&mut seen);
+    let last = seen.flows.last().unwrap();
+    assert_eq!((last.fwd_packets, last.rev_packets), (3, 1));
+    assert_eq!(last.first_mono_ns, S);
+}
