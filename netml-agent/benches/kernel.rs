@@ -126,6 +126,7 @@ fn stages() -> anyhow::Result<Vec<Stage>> {
             ring_bytes,
             // Past the ring: waking costs nothing where nobody waits, and is no part of a frame.
             wake_fill_bytes: u32::MAX / 2,
+            decapsulate: true,
             interfaces: vec![(TEST_RUN_IFINDEX, entry)],
             step_down,
         })

@@ -304,7 +304,7 @@ fn with_icmp(packet: Packet, kind: u16) -> Packet {
 
 /// The tunnels' outer packets: what tshark's first layers are.
 fn open(capture: &Path) -> Reader {
-    capture_file::open(capture).unwrap()
+    capture_file::open(capture).unwrap().decapsulating(false)
 }
 
 fn address(bytes: [u8; 16]) -> IpAddr {

@@ -424,7 +424,7 @@ fn eventually(mut done: impl FnMut() -> bool) -> bool {
 
 fn drain(ring: &mut RingReader) -> Vec<PacketRecord> {
     let mut records = Vec::new();
-    ring.drain(usize::MAX, |record| records.push(record.unwrap()));
+    ring.drain(usize::MAX, |entry| records.push(entry.unwrap().0));
     records
 }
 

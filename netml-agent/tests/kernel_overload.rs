@@ -69,6 +69,7 @@ impl Bench {
         let mut loaded = object::load(&LoadSettings {
             ring_bytes: RING_BYTES,
             wake_fill_bytes: RING_BYTES / 2,
+            decapsulate: true,
             interfaces: vec![(TEST_RUN_IFINDEX, entry)],
             step_down,
         })
@@ -112,7 +113,7 @@ impl Bench {
     fn drain(&mut self) {
         let records = &mut self.records;
         self.loaded.ring.drain(usize::MAX, |record| {
-            let record: PacketRecord = record.unwrap();
+            let record: PacketRecord = record.unwrap().0;
             *records.entry(FlowKey::of_record(&record).key).or_default() += 1;
         });
     }

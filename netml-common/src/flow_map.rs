@@ -5,6 +5,7 @@
 //! grow; user space takes the differences between its reads and removes what has long been idle.
 //! [`StepDown`] is the one value that says which mode the programs are in.
 
+use crate::extras::QuotedRecord;
 use crate::record::{Direction, Marks, PacketRecord};
 
 const PROTO_ICMP: u8 = 1;
@@ -127,6 +128,22 @@ impl FlowKey {
             marks: record.marks,
             slot: record.slot,
         })
+    }
+
+    /// Flow of the packet that an ICMP error on interface `slot` quotes.
+    #[must_use]
+    pub fn of_quoted(quoted: &QuotedRecord, slot: u8) -> Self {
+        let quoted = Self::of(&Ends {
+            src: &quoted.src,
+            dst: &quoted.dst,
+            src_port: quoted.src_port,
+            dst_port: quoted.dst_port,
+            ip_protocol: quoted.ip_protocol,
+            tcp_flags: 0,
+            marks: Marks::default(),
+            slot,
+        });
+        quoted.key
     }
 }
 

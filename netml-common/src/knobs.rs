@@ -70,6 +70,9 @@ pub const FIRST_RECORDS_DEFAULT: u32 = 8;
 /// sets no other number.
 pub const SAMPLE_ONE_IN_DEFAULT: u32 = 64;
 
+/// Name of the global (`u32`) that says whether tunnels are opened: 0 or 1.
+pub const DECAPSULATE_GLOBAL: &str = "DECAPSULATE";
+
 /// Width of the fill window, in bytes, in which a submit wakes the reader: `wake fill ..
 /// wake fill + window`. Past it the reader is awake already and a wake-up would only cost.
 pub const WAKE_WINDOW_BYTES: u32 = 16 * 1024;

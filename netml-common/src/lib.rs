@@ -1,6 +1,7 @@
 //! What the kernel programs and user space must agree on, and nothing else.
 //!
 //! - [`record`]: the fixed-layout record that travels through the ring.
+//! - [`extras`]: what some packets have beside it: tunnel ends, a quoted flow, DNS numbers.
 //! - [`mod@walk`]: the header walk. One source serves the kernel programs, capture files and tests.
 //! - [`loss`]: every reason for which a packet is counted and not passed on.
 //! - [`counters`]: the exact totals the kernel keeps per interface and direction.
@@ -12,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod counters;
+pub mod extras;
 pub mod flow_map;
 pub mod knobs;
 pub mod loss;
@@ -19,7 +21,8 @@ pub mod record;
 pub mod walk;
 
 pub use counters::{INTERFACES_MAX, InterfaceCounters, ProtocolClass};
+pub use extras::{DnsRecord, Extras, QuotedRecord, TunnelKind, TunnelRecord};
 pub use flow_map::{FlowEntry, FlowKey, Keyed, StepDown};
 pub use loss::{KERNEL_LOSS_REASONS, LOSS_REASONS, LossReason};
 pub use record::{Direction, Marks, PACKET_RECORD_BYTES, PacketRecord, RecordError};
-pub use walk::{HeaderBytes, Link, Walked, walk, walk_into};
+pub use walk::{HeaderBytes, Link, Parsed, Walked, walk, walk_into, walk_with_extras};

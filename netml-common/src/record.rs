@@ -2,8 +2,8 @@
 //!
 //! Byte order is the host's (records never leave it) but for addresses, which are in network
 //! order. The first three bytes are the header common to all record kinds: kind, version, and
-//! length in units of eight bytes; later kinds (tunnel endpoints, DNS numbers) stand behind the
-//! same header.
+//! length in units of eight bytes; what a packet may have beside its record ([`crate::extras`])
+//! stands behind the same header.
 
 /// Size of a packet record, header included.
 pub const PACKET_RECORD_BYTES: usize = 64;
@@ -54,7 +54,7 @@ impl Marks {
     pub const FRAGMENT_LATER: u8 = 8;
     /// At least one VLAN tag.
     pub const VLAN: u8 = 16;
-    /// Reserved for records of decapsulated packets.
+    /// The packet came out of a tunnel, whose ends stand beside the record.
     pub const TUNNEL: u8 = 32;
     /// The transport header is cut: ports and flags are zero.
     pub const L4_CUT: u8 = 64;

@@ -5,17 +5,23 @@
 //! loops with a constant bound. A frame gives either headers or exactly one [`LossReason`].
 
 use crate::counters::ProtocolClass;
+use crate::extras::{Extras, KIND_TUNNEL, Pieces, TunnelRecord};
 use crate::loss::LossReason;
 use crate::record::{
     Direction, KIND_PACKET, Marks, PACKET_RECORD_BYTES, PacketRecord, RECORD_VERSION,
 };
 
+mod dns;
 mod ip;
 mod link;
+mod quoted;
 mod transport;
+mod tunnel;
 
+pub use dns::DNS_NAME_BYTES_MAX;
 pub use ip::IPV6_EXTENSIONS_MAX;
 pub use link::{ETHERNET_HEADER_BYTES, MPLS_LABELS_MAX, VLAN_TAGS_MAX};
+pub use tunnel::TUNNELS_MAX;
 
 /// Bytes of a frame, readable at an offset. Each read checks its own bounds.
 pub trait HeaderBytes {
@@ -73,6 +79,8 @@ pub enum Link {
 }
 
 /// What a frame's headers say.
+///
+/// Aligned, so that the kernel programs store addresses eight bytes at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct Walked {
@@ -82,7 +90,7 @@ pub struct Walked {
     pub dst: [u8; 16],
     /// Transport protocol.
     pub ip_protocol: u8,
-    /// [`Marks::IPV6`], fragment, VLAN and cut marks; never the direction.
+    /// [`Marks::IPV6`], fragment, VLAN, tunnel and cut marks; never the direction.
     pub marks: u8,
     /// Source port, or ICMP type.
     pub src_port: u16,
@@ -168,43 +176,134 @@ impl LossReason {
     }
 }
 
-/// Walks the headers of one frame.
+/// What a walk finds, and its working memory: the kernel programs have 512 bytes of stack.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Parsed {
+    /// Headers of the flow's packet.
+    pub walked: Walked,
+    /// What it has beside them.
+    pub pieces: Pieces,
+    /// Headers inside a tunnel, until they are known to be good.
+    inner: Walked,
+}
+
+impl Parsed {
+    /// Where a walk begins.
+    pub const EMPTY: Self = Self {
+        walked: Walked::EMPTY,
+        pieces: Pieces::NONE,
+        inner: Walked::EMPTY,
+    };
+}
+
+/// Walks the headers of one frame, through tunnels, and gives those of its flow.
 ///
 /// `frame_bytes` is the frame's whole length, of which `bytes` may hold only the beginning; it
 /// stands in for an IP length field of zero (super-packets, jumbograms).
 ///
 /// # Errors
 /// The one reason for which the frame has no record.
-#[inline(always)]
 pub fn walk<B: HeaderBytes + ?Sized>(
     bytes: &B,
     frame_bytes: u32,
     link: Link,
 ) -> Result<Walked, LossReason> {
-    let mut walked = Walked::EMPTY;
-    walk_into(bytes, frame_bytes, link, &mut walked)?;
-    Ok(walked)
+    walk_with_extras(bytes, frame_bytes, link, true).map(|(walked, _)| walked)
 }
 
-/// [`walk`] into a place of the caller's: the kernel programs have 512 bytes of stack.
+/// [`walk`], with what the packet has beside its headers. Without `decapsulate` a tunnel's own
+/// packet is the flow's.
 ///
 /// # Errors
-/// The one reason for which the frame has no record; `walked` is then without meaning.
+/// The one reason for which the frame has no record.
+pub fn walk_with_extras<B: HeaderBytes + ?Sized>(
+    bytes: &B,
+    frame_bytes: u32,
+    link: Link,
+    decapsulate: bool,
+) -> Result<(Walked, Extras), LossReason> {
+    let mut parsed = Parsed::EMPTY;
+    walk_into(bytes, frame_bytes, link, decapsulate, &mut parsed)?;
+    Ok((parsed.walked, parsed.pieces.extras()))
+}
+
+/// [`walk_with_extras`] into a place of the caller's.
+///
+/// # Errors
+/// The one reason for which the frame has no record; `parsed` is then without meaning.
 #[inline(always)]
 pub fn walk_into<B: HeaderBytes + ?Sized>(
     bytes: &B,
     frame_bytes: u32,
     link: Link,
-    walked: &mut Walked,
+    decapsulate: bool,
+    parsed: &mut Parsed,
 ) -> Result<(), LossReason> {
+    parsed.pieces.clear();
     let start = match link {
         Link::Ethernet => link::ethernet(bytes, 0)?,
         Link::RawIp => link::raw_ip(bytes, 0, LossReason::OtherEthertype)?,
         Link::Network { offset, ethertype } => link::behind(bytes, offset, ethertype)?,
     };
-    network(bytes, start, frame_bytes, walked)?;
-    transport::transport(bytes, walked);
+    network(bytes, start, frame_bytes, &mut parsed.walked)?;
+    transport::transport(bytes, &mut parsed.walked);
+    if decapsulate && tunnel::is_tunnel(&parsed.walked) {
+        // A packet inside that cannot be read leaves the one outside: it is never a loss.
+        let _closed = open_tunnel(bytes, frame_bytes, parsed);
+    }
+    let Parsed { walked, pieces, .. } = parsed;
+    if quoted::is_error(walked) {
+        let _cut = quoted::read(bytes, walked, &mut pieces.quoted);
+    } else if dns::may_be_dns(walked) {
+        let _cut = dns::read(bytes, walked, &mut pieces.dns);
+    }
     Ok(())
+}
+
+/// Makes the packet inside a tunnel the flow's and keeps the outer addresses. `None`: it is cut or
+/// contradicts the packet outside, and nothing changes.
+#[inline(always)]
+fn open_tunnel<B: HeaderBytes + ?Sized>(
+    bytes: &B,
+    frame_bytes: u32,
+    parsed: &mut Parsed,
+) -> Option<()> {
+    let Parsed {
+        walked,
+        pieces,
+        inner,
+    } = parsed;
+    let found = tunnel::inner(bytes, walked)?;
+    let mut offset = bytes.forget(found.offset);
+    let mut ethertype = found.ethertype;
+    if ethertype == tunnel::ETHERTYPE_ETHERNET {
+        ethertype = bytes.u16_at(offset + 12)?;
+        offset = bytes.forget(offset + ETHERNET_HEADER_BYTES);
+    }
+    let start = link::behind(bytes, offset, ethertype).ok()?;
+    network(bytes, start, frame_bytes, inner).ok()?;
+    transport::transport(bytes, inner);
+    let outer_end = walked.header_bytes + walked.payload_bytes;
+    if inner.marks & Marks::L4_CUT != 0 || inner.header_bytes + inner.payload_bytes > outer_end {
+        return None;
+    }
+    let deeper = if tunnel::is_tunnel(inner) {
+        TunnelRecord::DEEPER
+    } else {
+        0
+    };
+    pieces.tunnel = TunnelRecord {
+        kind: KIND_TUNNEL,
+        tunnel: found.tunnel | deeper,
+        network_id: found.network_id,
+        src: walked.src,
+        dst: walked.dst,
+        ..TunnelRecord::NONE
+    };
+    inner.marks |= Marks::TUNNEL | walked.marks & Marks::VLAN;
+    *walked = *inner;
+    Some(())
 }
 
 #[inline(always)]

@@ -2,15 +2,18 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use netml_common::counters::{PROTOCOL_CLASSES, UNKNOWN_SLOT};
+use netml_common::extras::{ENTRY_BYTES_MAX, Pieces};
 use netml_common::knobs::{InterfaceEntry, WAKE_WINDOW_BYTES};
 use netml_common::record::RECORD_RING_BYTES;
 use netml_common::{
     Direction, HeaderBytes as _, InterfaceCounters, KERNEL_LOSS_REASONS, Link, LossReason, Marks,
-    PacketRecord, ProtocolClass, Walked, walk_into,
+    PACKET_RECORD_BYTES, PacketRecord, Parsed, ProtocolClass, walk_into,
 };
 
 use crate::flows::{self, Flow};
-use crate::maps::{COUNTERS, INTERFACES, LAST_FILL_BYTES, RING, WAKE_FILL_BYTES};
+use crate::maps::{
+    COUNTERS, DECAPSULATE, Entry, INTERFACES, LAST_FILL_BYTES, RING, Scratch, WAKE_FILL_BYTES,
+};
 use crate::packet::{Load, Packet, SkbFacts};
 
 pub const BPF_RB_NO_WAKEUP: u64 = 1;
@@ -42,7 +45,7 @@ struct Wire {
 
 /// Counts the frame and puts its record into the ring, or counts it in its flow.
 #[inline(always)]
-pub fn account<L: Load>(frame: &Frame<L>, walked: *mut Walked) {
+pub fn account<L: Load>(frame: &Frame<L>, scratch: *mut Scratch) {
     let key = frame.ifindex;
     // SAFETY: the loader writes the map before it attaches; entries never change afterwards.
     let Some(&entry) = (unsafe { INTERFACES.get(&key) }) else {
@@ -55,21 +58,29 @@ pub fn account<L: Load>(frame: &Frame<L>, walked: *mut Walked) {
         return;
     };
     // SAFETY: both are this CPU's own, and programs of one direction do not nest on one CPU.
-    let (counters, walked) = unsafe { (&mut *counters, &mut *walked) };
+    let (counters, parsed, entry_place) = unsafe {
+        (
+            &mut *counters,
+            &mut (*scratch).parsed,
+            &mut (*scratch).entry,
+        )
+    };
     let link = if entry.link == InterfaceEntry::RAW_IP {
         Link::RawIp
     } else {
         Link::Ethernet
     };
     let frame_bytes = frame.packet.frame_bytes;
-    match walk_into(&frame.packet, frame_bytes, link, walked) {
+    let decapsulate = DECAPSULATE.load() != 0;
+    match walk_into(&frame.packet, frame_bytes, link, decapsulate, parsed) {
         Ok(()) => {
-            let wire = wire(frame, walked.header_bytes);
-            let class = ProtocolClass::of_ip_protocol(walked.ip_protocol);
+            let wire = wire(frame, parsed.walked.header_bytes);
+            let class = ProtocolClass::of_ip_protocol(parsed.walked.ip_protocol);
             count(frame, counters, &wire, class);
             let fill_bytes = RING.query(0) as u32;
+            let walked = &parsed.walked;
             let flow = Flow::of(fill_bytes, walked, entry.slot, frame.direction);
-            if flow.offered && record(frame, walked, entry, &wire, fill_bytes) {
+            if flow.offered && record(frame, parsed, entry, &wire, fill_bytes, entry_place) {
                 counters.recorded += 1;
                 flow.recorded(walked.tcp_flags);
             } else if flow.add(walked, wire.segments, wire.bytes) {
@@ -157,8 +168,8 @@ fn wire<L: Load>(frame: &Frame<L>, header_bytes: u32) -> Wire {
             segments = SEGMENTS_MAX;
         }
         bytes += (segments - 1) * header_bytes;
-        // Inside a tunnel the inner headers repeat as well, which only the queueing layer knows.
-        if matches!(frame.direction, Direction::Egress) && skb.wire_len > bytes {
+        // Which headers of a tunnel repeat, the queueing layer knows best.
+        if matches!(frame.direction, Direction::Egress) && skb.wire_len > frame_bytes {
             bytes = skb.wire_len;
         }
     }
@@ -172,42 +183,91 @@ fn wire<L: Load>(frame: &Frame<L>, header_bytes: u32) -> Wire {
     }
 }
 
-/// Submits the record of one packet; false where the ring is full.
+/// Submits the entry of one packet; false where the ring is full. One that is a record and no more,
+/// as most are, is written where it lies.
 #[inline(always)]
 fn record<L: Load>(
     frame: &Frame<L>,
-    walked: &Walked,
-    entry: InterfaceEntry,
+    parsed: &Parsed,
+    interface: InterfaceEntry,
     wire: &Wire,
     fill_bytes: u32,
+    entry: &mut Entry,
 ) -> bool {
     // A reservation that must fail costs as much as one that does not.
     if fill_bytes > LAST_FILL_BYTES.load() {
         return false;
     }
+    if !parsed.pieces.is_empty() {
+        entry.record = record_of(frame, parsed, interface, wire);
+        let bytes = frame.packet.forget(put_pieces(entry, &parsed.pieces)) as usize;
+        if bytes > ENTRY_BYTES_MAX {
+            return false;
+        }
+        // SAFETY: the entry is plain bytes, at least as many.
+        let bytes = unsafe { core::slice::from_raw_parts((&raw const *entry).cast::<u8>(), bytes) };
+        return RING.output::<[u8]>(bytes, wake_flag(fill_bytes)).is_ok();
+    }
     let Some(mut place) = RING.reserve::<PacketRecord>(0) else {
         return false;
     };
+    place.write(record_of(frame, parsed, interface, wire));
+    place.submit(wake_flag(fill_bytes));
+    true
+}
+
+/// Writes the pieces behind the record; gives the length of the whole.
+#[inline(always)]
+fn put_pieces(entry: &mut Entry, pieces: &Pieces) -> u32 {
+    let start = (&raw mut entry.pieces).cast::<u8>();
+    let mut at = 0;
+    // SAFETY: the pieces of an entry have room for a tunnel and a quoted flow, a quoted flow and
+    // DNS numbers exclude each other, and all begin at multiples of eight.
+    unsafe {
+        if pieces.tunnel.kind != 0 {
+            start
+                .cast::<netml_common::TunnelRecord>()
+                .write(pieces.tunnel);
+            at = size_of::<netml_common::TunnelRecord>();
+        }
+        if pieces.quoted.kind != 0 {
+            let place = start.add(at).cast::<netml_common::QuotedRecord>();
+            place.write(pieces.quoted);
+            at += size_of::<netml_common::QuotedRecord>();
+        } else if pieces.dns.kind != 0 {
+            let place = start.add(at).cast::<netml_common::DnsRecord>();
+            place.write(pieces.dns);
+            at += size_of::<netml_common::DnsRecord>();
+        }
+    }
+    (PACKET_RECORD_BYTES + at) as u32
+}
+
+#[inline(always)]
+fn record_of<L: Load>(
+    frame: &Frame<L>,
+    parsed: &Parsed,
+    interface: InterfaceEntry,
+    wire: &Wire,
+) -> PacketRecord {
     // SAFETY: the helper has no preconditions.
     let mono_ns = unsafe { bpf_ktime_get_ns() };
-    let mut record = walked.record(
+    let mut record = parsed.walked.record(
         mono_ns,
-        entry.slot,
+        interface.slot,
         frame.direction,
         wire.segments as u16,
         wire.bytes,
     );
     if matches!(frame.direction, Direction::Ingress) {
-        record.marks.0 |= entry.ingress_marks;
+        record.marks.0 |= interface.ingress_marks;
     }
     if let Some(skb) = &frame.skb
         && skb.vlan_present
     {
         record.marks.0 |= Marks::VLAN;
     }
-    place.write(record);
-    place.submit(wake_flag(fill_bytes));
-    true
+    record
 }
 
 /// Wakes the reader where the fill before this record crosses the mark, and never otherwise.

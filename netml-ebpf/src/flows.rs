@@ -74,7 +74,10 @@ impl Flow {
             add(&raw mut (*way).packets, u64::from(segments));
             add(&raw mut (*way).frames, 1);
             add(&raw mut (*way).wire_bytes, u64::from(wire_bytes));
-            add(&raw mut (*way).payload_bytes, u64::from(walked.payload_bytes));
+            add(
+                &raw mut (*way).payload_bytes,
+                u64::from(walked.payload_bytes),
+            );
             or(&raw mut (*way).flags, u64::from(walked.tcp_flags));
             let mono_ns = bpf_ktime_get_ns();
             if (*entry).first_mono_ns == 0 {
@@ -276,7 +279,9 @@ fn count(cell: impl FnOnce(&mut StepDown) -> *mut u64) {
 #[inline(always)]
 unsafe fn add(cell: *mut u64, value: u64) {
     // SAFETY: the caller's contract; aligned, since the values are.
-    unsafe { asm!("lock *(u64 *)({cell} + 0) += {value}", cell = in(reg) cell, value = in(reg) value) }
+    unsafe {
+        asm!("lock *(u64 *)({cell} + 0) += {value}", cell = in(reg) cell, value = in(reg) value)
+    }
 }
 
 /// # Safety

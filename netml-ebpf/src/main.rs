@@ -3,7 +3,7 @@
 //!
 //! No path drops, alters or redirects anything: every program returns "go on".
 #![no_std]
-// One addition in packet.rs that the compiler must not rewrite.
+// Two places in packet.rs that the compiler must not rewrite.
 #![feature(asm_experimental_arch)]
 #![no_main]
 
@@ -16,10 +16,10 @@ mod yardstick;
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use netml_common::{Direction, Walked};
+use netml_common::Direction;
 
 use crate::account::{Frame, account};
-use crate::maps::SCRATCH;
+use crate::maps::{SCRATCH, Scratch};
 use crate::packet::{Packet, SkbFacts};
 
 /// Lets the next program decide; the same number as `TC_ACT_UNSPEC`, which does so in a clsact
@@ -29,14 +29,14 @@ const TCX_NEXT: i32 = -1;
 /// What an interface receives, before anything else sees it.
 #[xdp(frags)]
 pub fn netml_xdp(context: XdpContext) -> u32 {
-    if let Some((walked, cell)) = scratch() {
+    if let Some((scratch, cell)) = scratch() {
         let frame = Frame {
             packet: Packet::of_xdp(&context, cell),
             ifindex: context.ingress_ifindex() as u32,
             direction: Direction::Ingress,
             skb: None,
         };
-        account(&frame, walked);
+        account(&frame, scratch);
     }
     XDP_PASS
 }
@@ -57,7 +57,7 @@ pub fn netml_egress(context: TcContext) -> i32 {
 
 #[inline(always)]
 fn account_skb(context: &TcContext, direction: Direction) {
-    if let Some((walked, cell)) = scratch() {
+    if let Some((scratch, cell)) = scratch() {
         let skb = SkbFacts::of(context);
         let frame = Frame {
             packet: Packet::of_skb(context, cell),
@@ -65,16 +65,16 @@ fn account_skb(context: &TcContext, direction: Direction) {
             direction,
             skb: Some(skb),
         };
-        account(&frame, walked);
+        account(&frame, scratch);
     }
 }
 
 /// This CPU's working memory. The lookup cannot fail, but the verifier does not know.
 #[inline(always)]
-fn scratch() -> Option<(*mut Walked, *mut u32)> {
+fn scratch() -> Option<(*mut Scratch, *mut u32)> {
     let scratch = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: addresses inside the map's value.
-    Some(unsafe { (&raw mut (*scratch).walked, &raw mut (*scratch).cell) })
+    // SAFETY: an address inside the map's value.
+    Some((scratch, unsafe { &raw mut (*scratch).cell }))
 }
 
 #[cfg(not(test))]

@@ -4,18 +4,22 @@ use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use netml_common::counters::COUNTER_ENTRIES;
+use netml_common::extras::{DnsRecord, ENTRY_BYTES_MAX};
 use netml_common::knobs::{
     ESTABLISHED_ENTRIES, FIRST_RECORDS_DEFAULT, InterfaceEntry, OPENING_ENTRIES,
     SAMPLE_ONE_IN_DEFAULT,
 };
 use netml_common::record::RECORD_RING_BYTES;
-use netml_common::{FlowEntry, FlowKey, INTERFACES_MAX, InterfaceCounters, StepDown, Walked};
+use netml_common::{
+    FlowEntry, FlowKey, INTERFACES_MAX, InterfaceCounters, PACKET_RECORD_BYTES, PacketRecord,
+    Parsed, StepDown,
+};
 
 /// Ring size in bytes where the loader sets none.
 const RING_BYTES_DEFAULT: u32 = 16 << 20;
 
-/// One [`netml_common::PacketRecord`] per packet. Written by all programs, read by the agent's
-/// ring thread. Full: the record is counted as lost.
+/// One entry per packet: a [`PacketRecord`] and, for some, what stands behind it. Written by
+/// all programs, read by the agent's ring thread. Full: the record is counted as lost.
 #[map]
 pub static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES_DEFAULT, 0);
 
@@ -57,11 +61,24 @@ pub struct FlowScratch {
 #[map]
 pub static FLOW_SCRATCH: PerCpuArray<FlowScratch> = PerCpuArray::with_max_entries(1, 0);
 
+/// A record with what stands behind it.
+#[repr(C)]
+pub struct Entry {
+    /// The record.
+    pub record: PacketRecord,
+    /// The pieces, contiguous.
+    pub pieces: [u64; (ENTRY_BYTES_MAX - PACKET_RECORD_BYTES) / 8],
+}
+
+const _: () = assert!(size_of::<DnsRecord>() <= size_of::<netml_common::QuotedRecord>());
+
 /// Working memory for the frame at hand.
 #[repr(C)]
 pub struct Scratch {
     /// Its headers: the stack is too small for them.
-    pub walked: Walked,
+    pub parsed: Parsed,
+    /// Its entry of the ring, where that is more than a record.
+    pub entry: Entry,
     /// See [`netml_common::HeaderBytes::forget`].
     pub cell: u32,
 }
@@ -93,3 +110,7 @@ pub static FIRST_RECORDS: Global<u32> = Global::new(FIRST_RECORDS_DEFAULT);
 /// Zero in the frame count of a flow where its frame is offered to the ring. Set by the loader.
 #[unsafe(no_mangle)]
 pub static SAMPLE_MASK: Global<u32> = Global::new(SAMPLE_ONE_IN_DEFAULT - 1);
+
+/// 1: tunnels are opened; 0: a tunnel's own packet is the flow's. Set by the loader.
+#[unsafe(no_mangle)]
+pub static DECAPSULATE: Global<u32> = Global::new(1);

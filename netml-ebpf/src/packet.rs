@@ -11,8 +11,8 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use netml_common::HeaderBytes;
 
 /// Headers beyond this offset are not read. The verifier wants offsets below 64 KiB; the walk's
-/// own bounds (2 tags, 8 extensions of at most 2 KiB) stay below.
-const OFFSET_MAX: u32 = 0x7fff;
+/// own bounds (8 extensions of at most 2 KiB behind what begins below 8 KiB) stay below.
+const OFFSET_MAX: usize = 0x7fff;
 
 /// Copies out what is not in the linear part.
 pub trait Load {
@@ -100,10 +100,21 @@ impl<L: Load> Packet<L> {
     /// Reads a `T` of one, two or four bytes.
     #[inline(always)]
     fn read<T: Int>(&self, offset: u32) -> Option<T> {
-        if offset > OFFSET_MAX {
+        let mut distance = offset as usize;
+        // What is compared must be what is added: the compiler would at times compare a copy, and
+        // the verifier would learn nothing of the other.
+        // SAFETY: a move onto itself.
+        unsafe {
+            core::arch::asm!(
+                "{distance} = {distance}",
+                distance = inout(reg) distance,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        if distance > OFFSET_MAX {
             return None;
         }
-        let at = self.data + offset as usize;
+        let at = self.data + distance;
         let mut end = at;
         // The verifier learns a range only from `pointer + constant > data_end`; for one byte the
         // compiler would turn that into `pointer >= data_end`, which teaches it nothing.

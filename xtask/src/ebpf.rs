@@ -16,7 +16,7 @@ const TARGET: &str = "bpfel-unknown-none";
 /// Debian's compiler, never the one of rustup in front of it.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 /// An object above this has something in it that does not belong there.
-const OBJECT_BYTES_MAX: usize = 200_000;
+const OBJECT_BYTES_MAX: usize = 400_000;
 const SOURCES: [&str; 5] = [
     "netml-ebpf/Cargo.toml",
     "netml-ebpf/Cargo.lock",

@@ -23,7 +23,9 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use netml_common::walk::HeaderBytes;
-use netml_common::{INTERFACES_MAX, LOSS_REASONS, LossReason, PacketRecord, walk};
+use netml_common::{
+    Extras, INTERFACES_MAX, LOSS_REASONS, LossReason, PacketRecord, walk_with_extras,
+};
 
 pub mod clock;
 pub mod link;
@@ -206,11 +208,15 @@ pub struct Reader {
     unknown_links: Vec<(u32, u64)>,
     truncated_at: Option<u64>,
     ended: bool,
+    decapsulate: bool,
+    /// Of the packet given last.
+    extras: Extras,
 }
 
 /// A packet's outcome, and its time stamp as in the file.
 struct Stamped {
     item: Item,
+    extras: Extras,
     stamp_ns: u64,
 }
 
@@ -299,6 +305,8 @@ impl Reader {
                 unknown_links: Vec::new(),
                 truncated_at: None,
                 ended: false,
+                decapsulate: true,
+                extras: Extras::NONE,
             }),
             Err(Stop::Truncated) => Err(CaptureError::Empty { path }),
             Err(Stop::Damaged(what)) => Err(CaptureError::Damaged {
@@ -314,6 +322,22 @@ impl Reader {
         }
     }
 
+    /// Whether the flow of a tunnel's packet is that of the packet inside, as it is unless told
+    /// otherwise; to be set before the first packet.
+    #[must_use]
+    pub fn decapsulating(self, decapsulate: bool) -> Self {
+        Self {
+            decapsulate,
+            ..self
+        }
+    }
+
+    /// What the packet given last has beside its record.
+    #[must_use]
+    pub const fn extras(&self) -> &Extras {
+        &self.extras
+    }
+
     /// The outcome of the next packet; `None` at the end of the file, see [`Self::warnings`].
     ///
     /// A few packets are read ahead at the beginning and where the time stamps jump.
@@ -325,12 +349,18 @@ impl Reader {
             Some(next) => Some(next),
             None => self.read()?,
         };
-        let Some(Stamped { mut item, stamp_ns }) = next else {
+        let Some(Stamped {
+            mut item,
+            extras,
+            stamp_ns,
+        }) = next
+        else {
             return match self.failed.take() {
                 Some(error) => Err(error),
                 None => Ok(None),
             };
         };
+        self.extras = extras;
         if self.clock.doubts(stamp_ns) {
             while self.ahead.len() < NEIGHBOURS && self.failed.is_none() {
                 match self.read() {
@@ -372,8 +402,10 @@ impl Reader {
                 if let Some(LinkType::Other(number)) = frame.link_type {
                     note_unknown(&mut self.unknown_links, number);
                 }
+                let (item, extras) = outcome(&frame, self.decapsulate);
                 return Ok(Some(Stamped {
-                    item: outcome(&frame),
+                    item,
+                    extras,
                     stamp_ns: frame.time_ns,
                 }));
             }
@@ -482,21 +514,24 @@ impl HeaderBytes for Captured<'_> {
     }
 }
 
-fn outcome(frame: &Frame<'_>) -> Item {
+fn outcome(frame: &Frame<'_>, decapsulate: bool) -> (Item, Extras) {
     let Some(link_type) = frame.link_type else {
-        return Item::Lost(LossReason::CaptureRefused, frame.wire_bytes);
+        let item = Item::Lost(LossReason::CaptureRefused, frame.wire_bytes);
+        return (item, Extras::NONE);
     };
     let captured = Captured {
         bytes: frame.bytes,
         ran_out: Cell::new(false),
     };
     let walked = link_type.start(&captured).and_then(|(link, direction)| {
-        walk(&captured, frame.wire_bytes, link).map(|walked| (walked, direction))
+        walk_with_extras(&captured, frame.wire_bytes, link, decapsulate)
+            .map(|(walked, extras)| (walked, extras, direction))
     });
     match walked {
-        Ok((walked, direction)) => {
+        Ok((walked, extras, direction)) => {
             let slot = frame.interface.min(INTERFACES_MAX - 1) as u8;
-            Item::Packet(walked.record(frame.time_ns, slot, direction, 1, frame.wire_bytes))
+            let record = walked.record(frame.time_ns, slot, direction, 1, frame.wire_bytes);
+            (Item::Packet(record), extras)
         }
         Err(reason) => {
             // Cut by the capture, not malformed on the wire.
@@ -507,7 +542,7 @@ fn outcome(frame: &Frame<'_>) -> Item {
             } else {
                 reason
             };
-            Item::Lost(reason, frame.wire_bytes)
+            (Item::Lost(reason, frame.wire_bytes), Extras::NONE)
         }
     }
 }

@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
-use netml_common::{Direction, Link, LossReason, PacketRecord, walk};
+use netml_common::{Direction, Extras, Link, LossReason, PacketRecord, walk_with_extras};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Misuse;
+use super::{Misuse, TunnelArgs};
 use crate::capture_file::write::{LINK_ETHERNET, LINK_RAW, Writer};
 use crate::probe::{self, Interface};
 use crate::sys::packet_socket::{PacketSocket, Statistics};
@@ -52,6 +52,9 @@ pub struct Args {
     #[cfg(feature = "train")]
     #[arg(long, value_name = "NAME", default_value = "own")]
     pub group: String,
+    /// What a packet inside another is, for the rows.
+    #[command(flatten)]
+    pub tunnels: TunnelArgs,
     /// Stop after this time
     #[arg(long, value_name = "N")]
     pub seconds: Option<u64>,
@@ -86,7 +89,7 @@ impl FromStr for Snap {
 
 /// Takes the packets that have headers.
 trait Take {
-    fn packet(&mut self, record: &PacketRecord);
+    fn packet(&mut self, record: &PacketRecord, extras: &Extras);
 }
 
 /// Runs the command.
@@ -128,6 +131,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         socket,
         link: interface.link,
         snap: args.snap,
+        decapsulate: args.tunnels.decapsulate(),
         writer,
         rows,
         packets_max: args.packets.unwrap_or(u64::MAX),
@@ -193,7 +197,7 @@ struct NoRows;
 
 #[cfg(not(feature = "train"))]
 impl Take for NoRows {
-    fn packet(&mut self, _record: &PacketRecord) {}
+    fn packet(&mut self, _record: &PacketRecord, _extras: &Extras) {}
 }
 
 #[cfg(not(feature = "train"))]
@@ -212,6 +216,7 @@ struct Job {
     socket: PacketSocket,
     link: Link,
     snap: Snap,
+    decapsulate: bool,
     writer: Option<Writer<BufWriter<File>>>,
     rows: Option<RowsOf>,
     packets_max: u64,
@@ -237,12 +242,12 @@ impl Job {
             };
             packets += 1;
             let bytes = &buffer[..frame.captured_bytes];
-            let walked = walk(bytes, frame.wire_bytes, self.link);
+            let walked = walk_with_extras(bytes, frame.wire_bytes, self.link, self.decapsulate);
             if let Some(writer) = &mut self.writer {
                 let keep = match self.snap {
                     Snap::Bytes(bytes) => bytes as usize,
                     Snap::Headers => match &walked {
-                        Ok(walked) => walked.header_bytes as usize,
+                        Ok((walked, _)) => walked.header_bytes as usize,
                         Err(reason) => header_bytes_of_lost(*reason, self.link),
                     },
                 };
@@ -255,7 +260,7 @@ impl Job {
                     .context("cannot write the capture; is the disk full?")?;
             }
             match walked {
-                Ok(walked) => {
+                Ok((walked, extras)) => {
                     let direction = if frame.outgoing {
                         Direction::Egress
                     } else {
@@ -263,7 +268,7 @@ impl Job {
                     };
                     let record = walked.record(frame.unix_ns, 0, direction, 1, frame.wire_bytes);
                     if let Some(rows) = &mut self.rows {
-                        rows.packet(&record);
+                        rows.packet(&record, &extras);
                     }
                 }
                 Err(_) => without_headers += 1,

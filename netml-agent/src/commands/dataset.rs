@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 
-use crate::commands::Misuse;
+use crate::commands::{Misuse, TunnelArgs};
 use crate::train::{dataset, labels};
 
 /// Captures and labels to a feature table for `train`.
@@ -23,6 +23,9 @@ pub struct Args {
     /// Most rows of one group and kind.
     #[arg(long, value_name = "ROWS", default_value_t = dataset::CAP_DEFAULT)]
     pub cap: usize,
+    /// What a packet inside another is.
+    #[command(flatten)]
+    pub tunnels: TunnelArgs,
     /// Prints what was done to the rows as JSON.
     #[arg(long)]
     pub json: bool,
@@ -37,7 +40,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         bail!(Misuse("--cap 0 would keep no row; give 1 or more".into()));
     }
     let captures = labels::read(&args.labels)?;
-    let (table, card) = dataset::build(&args.captures, &captures, args.cap)?;
+    let (table, card) = dataset::build(
+        &args.captures,
+        &captures,
+        args.cap,
+        args.tunnels.decapsulate(),
+    )?;
     if table.rows.is_empty() {
         bail!(
             "no row has a known label: check the addresses and ports in {}",

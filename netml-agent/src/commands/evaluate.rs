@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use super::TunnelArgs;
 use crate::model::{self, Model};
 use crate::train::{evaluate, labels};
 
@@ -21,6 +22,9 @@ pub struct Args {
     /// CSV with the columns file, label, kind, attacker_ips, victim_ips, attack_ports, rest, group.
     #[arg(long, value_name = "FILE")]
     pub labels: PathBuf,
+    /// What a packet inside another is.
+    #[command(flatten)]
+    pub tunnels: TunnelArgs,
     /// Prints all figures as JSON.
     #[arg(long)]
     pub json: bool,
@@ -38,7 +42,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         None => model::embedded().context("cannot use the built-in model")?,
     };
     let captures = labels::read(&args.labels)?;
-    let report = evaluate::evaluate(&Arc::new(model), &args.captures, &captures)?;
+    let report = evaluate::evaluate(
+        &Arc::new(model),
+        &args.captures,
+        &captures,
+        args.tunnels.decapsulate(),
+    )?;
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;

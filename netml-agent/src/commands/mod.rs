@@ -66,6 +66,38 @@ impl ModelArgs {
     }
 }
 
+/// What a packet inside another is.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct TunnelArgs {
+    /// Packets inside tunnels: on, the flow is that of the packet inside; off, the tunnel's own
+    #[arg(
+        long,
+        value_enum,
+        value_name = "on|off",
+        default_value = "on",
+        hide_possible_values = true
+    )]
+    pub decapsulate: Switch,
+}
+
+impl TunnelArgs {
+    /// True where the flow is that of the packet inside.
+    #[must_use]
+    pub fn decapsulate(self) -> bool {
+        self.decapsulate == Switch::On
+    }
+}
+
+/// One or the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "lower")]
+pub enum Switch {
+    /// Yes
+    On,
+    /// No
+    Off,
+}
+
 /// An error and its causes in one line. A cause that the text before it tells already is left out.
 #[must_use]
 pub fn in_one_line(error: &anyhow::Error) -> String {

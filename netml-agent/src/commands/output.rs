@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::engine::{FlowReport, FlowState};
 use crate::export::convert::address;
+use crate::flow::beside::{DnsNumbers, Tunnel};
 use crate::model::Model;
 use crate::verdict::Verdict;
 
@@ -56,6 +57,78 @@ pub struct FlowLine<'a> {
     pub expected_false_alarms_per_day: Option<f32>,
     /// Packets lost while the flow lived.
     pub lost_meanwhile: u64,
+    /// The tunnel that carried it, if any.
+    pub tunnel: Option<TunnelLine>,
+    /// ICMP errors about it; packets of flows of their own.
+    pub icmp_errors: u32,
+    /// Of its DNS messages, if any.
+    pub dns: Option<DnsLine>,
+}
+
+/// The tunnel that carried a flow.
+#[derive(Debug, Serialize)]
+pub struct TunnelLine {
+    /// vxlan, geneve, gre, ipip, 6in4, 6in6 or 4in6.
+    pub kind: &'static str,
+    /// Network identifier or GRE key, where it has one.
+    pub network_id: Option<u32>,
+    /// Outer source of the initiator's packets.
+    pub src_ip: std::net::IpAddr,
+    /// Outer destination of the initiator's packets.
+    pub dst_ip: std::net::IpAddr,
+    /// There is a tunnel inside, which was not opened.
+    pub deeper: bool,
+}
+
+/// Numbers of a flow's DNS messages; of the name those of the last question.
+#[derive(Debug, Serialize)]
+pub struct DnsLine {
+    /// Questions seen.
+    pub questions: u32,
+    /// Answers seen.
+    pub answers: u32,
+    /// Answers with another result code than 0.
+    pub failures: u32,
+    /// Length of the name as text.
+    pub name_bytes: u8,
+    /// Its labels.
+    pub labels: u8,
+    /// Decimal digits in it.
+    pub digits: u8,
+    /// Type asked for, by its number.
+    pub query_type: u16,
+    /// Result code of the last answer.
+    pub response_code: u8,
+    /// Records in the last answer.
+    pub answer_records: u16,
+}
+
+impl From<&Tunnel> for TunnelLine {
+    fn from(tunnel: &Tunnel) -> Self {
+        Self {
+            kind: tunnel.kind.name(),
+            network_id: tunnel.network_id,
+            src_ip: address(tunnel.src),
+            dst_ip: address(tunnel.dst),
+            deeper: tunnel.deeper,
+        }
+    }
+}
+
+impl From<&DnsNumbers> for DnsLine {
+    fn from(dns: &DnsNumbers) -> Self {
+        Self {
+            questions: dns.questions,
+            answers: dns.answers,
+            failures: dns.failures,
+            name_bytes: dns.name_bytes,
+            labels: dns.labels,
+            digits: dns.digits,
+            query_type: dns.query_type,
+            response_code: dns.response_code,
+            answer_records: dns.answer_records,
+        }
+    }
 }
 
 /// One reason of a verdict.
@@ -112,6 +185,9 @@ impl<'a> FlowLine<'a> {
             expected_false_alarms_per_day: model
                 .map(|model| model.expected_false_alarms_per_host_day(verdict.score)),
             lost_meanwhile: verdict.lost_meanwhile,
+            tunnel: report.beside.tunnel.as_ref().map(TunnelLine::from),
+            icmp_errors: report.beside.icmp_errors,
+            dns: report.beside.dns.as_ref().map(DnsLine::from),
         }
     }
 }

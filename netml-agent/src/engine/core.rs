@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use netml_common::{Direction, PacketRecord};
+use netml_common::{Direction, Extras, PacketRecord};
 
 use super::judging::apply;
 use super::{
@@ -132,8 +132,13 @@ impl Engine {
         }
     }
 
-    /// Takes one packet. Its verdict may be pending until [`Self::flush`].
+    /// Takes one packet that has nothing beside its record; see [`Self::packet_with`].
     pub fn packet<S: Sink>(&mut self, record: &PacketRecord, sink: &mut S) {
+        self.packet_with(record, &Extras::NONE, sink);
+    }
+
+    /// Takes one packet. Its verdict may be pending until [`Self::flush`].
+    pub fn packet_with<S: Sink>(&mut self, record: &PacketRecord, extras: &Extras, sink: &mut S) {
         if record.mono_ns < self.now_ns {
             self.books.out_of_order += 1;
         }
@@ -163,6 +168,10 @@ impl Engine {
         let forward = keyed.from_low == flow.initiator_is_low;
         let before = Progress::of(flow);
         flow.add(record, forward, now_ns);
+        if !extras.is_empty() {
+            self.add_extras(place, extras, forward, record.slot);
+        }
+        let flow = self.flows.at_mut(place);
         let after = Progress::of(flow);
         let (packets, bytes) = (f32::from(record.segments), record.wire_bytes as f32);
         let added = if forward {
@@ -327,6 +336,7 @@ impl Engine {
                     class: flow.class,
                     probability: flow.verdict.probability,
                     score: flow.verdict.score,
+                    tunnel: flow.beside().tunnel,
                 });
             }
             let raised =
@@ -495,6 +505,22 @@ impl Engine {
         }
     }
 
+    /// Adds what a packet has beside its record: to its own flow, and of an ICMP error the error to
+    /// the flow it is about, if that lives.
+    fn add_extras(&mut self, place: Place, extras: &Extras, forward: bool, slot: u8) {
+        if extras.tunnel.is_some() || extras.dns.is_some() {
+            let flow = self.flows.at_mut(place);
+            flow.beside_mut().add(extras, forward);
+        }
+        if let Some(quoted) = &extras.quoted
+            && let Some(about) = self.flows.find(&FlowKey::of_quoted(quoted, slot))
+        {
+            let beside = self.flows.at_mut(about).beside_mut();
+            beside.icmp_errors = beside.icmp_errors.saturating_add(1);
+            self.books.icmp_errors += 1;
+        }
+    }
+
     /// Brings the windows of the flow's hosts and pair up to what was added to it.
     fn update_windows(&mut self, place: Place, added: &Added, before: Progress, after: Progress) {
         let now_ns = self.now_ns;
@@ -616,6 +642,7 @@ impl Engine {
             ends,
             packets: flow.frames,
             mono_ns: now_ns,
+            tunnel: flow.beside().tunnel,
             features: &row,
         });
         self.flows.at_mut(place).judged_frames = self.flows.at(place).frames;
@@ -699,6 +726,7 @@ impl Engine {
             also_seen_on: flow.path.also_on,
             tcp_flags: flow.tcp_flags,
             verdict: flow.verdict.clone(),
+            beside: flow.beside(),
         });
     }
 

@@ -12,6 +12,7 @@ mod path;
 use netml_common::{Direction, PacketRecord};
 
 use crate::flow::FEATURES;
+use crate::flow::beside::{Beside, Tunnel};
 use crate::flow::key::FlowKey;
 use crate::verdict::{FlowVerdict, Verdict};
 
@@ -149,6 +150,8 @@ pub struct FlowReport {
     pub tcp_flags: u8,
     /// Its verdict so far.
     pub verdict: FlowVerdict,
+    /// What it has beside its totals.
+    pub beside: Beside,
 }
 
 /// What the kernel counted of one flow instead of recording it, since it was read last.
@@ -216,6 +219,8 @@ pub struct JudgedPacket {
     pub probability: f32,
     /// The flow's highest score so far.
     pub score: f32,
+    /// The tunnel that carries the flow.
+    pub tunnel: Option<Tunnel>,
 }
 
 /// Features of a flow at an evaluation point, before they are judged.
@@ -229,6 +234,8 @@ pub struct EvaluationRow<'a> {
     pub packets: u64,
     /// Time of the point.
     pub mono_ns: u64,
+    /// The tunnel that carries the flow.
+    pub tunnel: Option<Tunnel>,
     /// In the order of the schema; finite.
     pub features: &'a [f32; FEATURES],
 }
@@ -266,6 +273,8 @@ pub struct Books {
     pub hosts_evicted: u64,
     /// Rows judged, or seen at evaluation points where no model is loaded.
     pub rows: u64,
+    /// ICMP errors counted on the live flow they are about, beside being packets of their own.
+    pub icmp_errors: u64,
     /// Records whose time stamp lay before that of an earlier one.
     pub out_of_order: u64,
 }

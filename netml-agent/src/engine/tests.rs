@@ -1,6 +1,9 @@
 //! Flows, time-outs, evaluation points and books, over hand-made packets.
 
-use netml_common::{Direction, Link, Marks, PacketRecord, walk};
+use netml_common::{
+    Direction, DnsRecord, Extras, Link, Marks, PacketRecord, QuotedRecord, TunnelKind,
+    TunnelRecord, walk,
+};
 use proptest::prelude::*;
 
 use super::super::{
@@ -8,6 +11,7 @@ use super::super::{
     Settings, Sink,
 };
 use super::Engine;
+use crate::flow::beside::{Beside, DnsNumbers, Tunnel};
 use crate::flow::schema::FEATURE_SPECS;
 use crate::verdict::Verdict;
 
@@ -345,6 +349,129 @@ fn walked_frames_reach_a_flow() {
     assert_eq!(
         seen.flows.last().unwrap().initiator_direction,
         Direction::Egress
+    );
+}
+
+#[test]
+fn a_flow_keeps_the_ends_of_its_tunnel_as_its_initiator_sees_them() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    let tunnel = TunnelRecord {
+        kind: netml_common::extras::KIND_TUNNEL,
+        tunnel: TunnelKind::Vxlan as u8 | TunnelRecord::HAS_NETWORK_ID,
+        network_id: 7,
+        src: [1; 16],
+        dst: [2; 16],
+        ..TunnelRecord::NONE
+    };
+    let extras = Extras {
+        tunnel: Some(tunnel),
+        ..Extras::NONE
+    };
+    // The first packet seen is the responder's.
+    engine.packet_with(&packet(S, 2, 1, (80, 5000), 6, 0x12), &extras, &mut seen);
+    engine.packet(&packet(S, 3, 1, (80, 5000), 6, 0x12), &mut seen);
+    engine.finish(&mut seen);
+    let expected = Tunnel {
+        kind: TunnelKind::Vxlan,
+        network_id: Some(7),
+        src: [2; 16],
+        dst: [1; 16],
+        deeper: false,
+    };
+    let tunnels: Vec<_> = seen.packets.iter().map(|packet| packet.tunnel).collect();
+    assert_eq!(tunnels, [Some(expected), None]);
+    let told = |flow: &&FlowReport| flow.flow_id == 1;
+    let flow = seen.flows.iter().rfind(told).unwrap();
+    assert_eq!(flow.beside.tunnel, Some(expected));
+}
+
+#[test]
+fn an_icmp_error_counts_on_the_flow_it_is_about_and_is_a_packet_of_its_own_only() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    let question = packet(S, 1, 2, (5000, 53), 17, 0);
+    engine.packet(&question, &mut seen);
+    let quoted = QuotedRecord {
+        kind: netml_common::extras::KIND_QUOTED,
+        ip_protocol: 17,
+        src_port: 5000,
+        dst_port: 53,
+        src: question.src,
+        dst: question.dst,
+        ..QuotedRecord::NONE
+    };
+    let about = |quoted| Extras {
+        quoted: Some(quoted),
+        ..Extras::NONE
+    };
+    let error = packet(S + MS, 9, 1, (3, 3), 1, 0);
+    engine.packet_with(&error, &about(quoted), &mut seen);
+    // About a flow that is not there.
+    let unknown = QuotedRecord {
+        dst_port: 54,
+        ..quoted
+    };
+    engine.packet_with(&error, &about(unknown), &mut seen);
+    engine.finish(&mut seen);
+    assert_eq!(engine.books().icmp_errors, 1);
+    assert_eq!(engine.books().packets_in, 3);
+    let ended: Vec<_> = seen
+        .flows
+        .iter()
+        .filter(|flow| matches!(flow.state, FlowState::End(_)))
+        .map(|flow| {
+            (
+                flow.ends.ip_protocol,
+                flow.fwd_packets,
+                flow.beside.icmp_errors,
+            )
+        })
+        .collect();
+    // The longest untouched last.
+    assert_eq!(ended, [(1, 2, 0), (17, 1, 1)]);
+}
+
+#[test]
+fn dns_numbers_of_a_flow_are_its_counts_and_its_last_question() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    let message = |flags, response_code, name_bytes| Extras {
+        dns: Some(DnsRecord {
+            kind: netml_common::extras::KIND_DNS,
+            flags,
+            response_code,
+            name_bytes,
+            labels: 2,
+            digits: 1,
+            query_type: 28,
+            answers: 4,
+            ..DnsRecord::NONE
+        }),
+        ..Extras::NONE
+    };
+    let ask = packet(S, 1, 2, (5000, 53), 17, 0);
+    let answer = packet(S + MS, 2, 1, (53, 5000), 17, 0);
+    engine.packet_with(&ask, &message(DnsRecord::NAMED, 0, 9), &mut seen);
+    let both = DnsRecord::NAMED | DnsRecord::RESPONSE;
+    engine.packet_with(&answer, &message(both, 3, 9), &mut seen);
+    engine.packet_with(&ask, &message(0, 0, 0), &mut seen);
+    engine.finish(&mut seen);
+    let expected = DnsNumbers {
+        questions: 2,
+        answers: 1,
+        failures: 1,
+        answer_records: 4,
+        query_type: 28,
+        name_bytes: 9,
+        labels: 2,
+        digits: 1,
+        response_code: 3,
+    };
+    let beside = seen.flows.last().unwrap().beside;
+    assert_eq!(
+        beside,
+        Beside {
+            dns: Some(expected),
+            ..Beside::default()
+        }
     );
 }
 

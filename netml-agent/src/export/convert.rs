@@ -271,6 +271,7 @@ pub(crate) mod testing {
             class: 0,
             probability: 0.25,
             score: 0.5,
+            tunnel: None,
         }
     }
 }

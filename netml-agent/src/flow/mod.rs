@@ -4,6 +4,7 @@
 //! which flow must be looked at, [`state`] and [`host`] hold what is counted, [`features`] turns it
 //! into a row in the order of [`schema`].
 
+pub mod beside;
 pub mod decay;
 pub mod features;
 pub mod host;

@@ -2,6 +2,7 @@
 
 use netml_common::{Direction, Marks, PacketRecord};
 
+use super::beside::Beside;
 use super::decay::Running;
 use super::key::{self, FlowKey};
 use super::lru::Place;
@@ -144,6 +145,8 @@ pub struct Flow {
     pub class: u8,
     /// Its verdict so far.
     pub verdict: FlowVerdict,
+    /// What it has beside its totals, if anything: see [`Self::beside`].
+    beside: Option<Box<Beside>>,
 }
 
 impl Flow {
@@ -203,6 +206,7 @@ impl Flow {
             lost_before: 0,
             class: 0,
             verdict: FlowVerdict::default(),
+            beside: None,
         }
     }
 
@@ -344,6 +348,17 @@ impl Flow {
     #[must_use]
     pub fn ends(&self) -> FlowEnds {
         key::ends(&self.key, self.initiator_is_low)
+    }
+
+    /// What it has beside its totals.
+    #[must_use]
+    pub fn beside(&self) -> Beside {
+        self.beside.as_deref().copied().unwrap_or_default()
+    }
+
+    /// The same, to be changed: takes memory.
+    pub fn beside_mut(&mut self) -> &mut Beside {
+        self.beside.get_or_insert_default()
     }
 
     /// True for TCP that got no answer to its SYN.

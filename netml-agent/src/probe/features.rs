@@ -204,6 +204,7 @@ fn try_load() -> (Option<object::Loaded>, Vec<(Feature, Support)>) {
     let loaded = object::load(&object::LoadSettings {
         ring_bytes,
         wake_fill_bytes: WAKE_FILL_BYTES_DEFAULT.min(ring_bytes / 2),
+        decapsulate: true,
         interfaces: Vec::new(),
         step_down: StepDownSettings::off(),
     });

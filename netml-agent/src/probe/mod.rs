@@ -95,6 +95,8 @@ pub struct ProbeSettings {
     pub ring_bytes: u32,
     /// Fill of the ring, in bytes, that wakes the reader; at most half of the ring is used.
     pub wake_fill_bytes: u32,
+    /// Opens tunnels: the flow is that of the packet inside.
+    pub decapsulate: bool,
 }
 
 impl Default for ProbeSettings {
@@ -107,6 +109,7 @@ impl Default for ProbeSettings {
             tc: TcMode::Auto,
             ring_bytes: RING_BYTES_DEFAULT,
             wake_fill_bytes: WAKE_FILL_BYTES_DEFAULT,
+            decapsulate: true,
         }
     }
 }
@@ -202,6 +205,7 @@ impl Probe {
         } = object::load(&object::LoadSettings {
             ring_bytes: settings.ring_bytes,
             wake_fill_bytes: settings.wake_fill_bytes.min(settings.ring_bytes / 2),
+            decapsulate: settings.decapsulate,
             interfaces: Vec::new(),
             step_down: StepDownSettings::of_ring(settings.ring_bytes),
         })?;

@@ -9,9 +9,9 @@ use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use netml_common::counters::UNKNOWN_SLOT;
 use netml_common::knobs::{
-    COUNTERS_MAP, ESTABLISHED_MAP, FIRST_RECORDS_GLOBAL, HIGH_MARK_GLOBAL, INTERFACES_MAP,
-    InterfaceEntry, LAST_FILL_GLOBAL, LOW_MARK_GLOBAL, OPENING_MAP, RING_MAP, SAMPLE_MASK_GLOBAL,
-    STEP_DOWN_MAP, WAKE_FILL_GLOBAL,
+    COUNTERS_MAP, DECAPSULATE_GLOBAL, ESTABLISHED_MAP, FIRST_RECORDS_GLOBAL, HIGH_MARK_GLOBAL,
+    INTERFACES_MAP, InterfaceEntry, LAST_FILL_GLOBAL, LOW_MARK_GLOBAL, OPENING_MAP, RING_MAP,
+    SAMPLE_MASK_GLOBAL, STEP_DOWN_MAP, WAKE_FILL_GLOBAL,
 };
 use netml_common::record::RECORD_RING_BYTES;
 use netml_common::{Direction, InterfaceCounters};
@@ -47,6 +47,8 @@ pub struct LoadSettings {
     pub ring_bytes: u32,
     /// Fill in bytes at which the ring wakes its reader.
     pub wake_fill_bytes: u32,
+    /// Opens tunnels: the flow is that of the packet inside.
+    pub decapsulate: bool,
     /// Interface index and entry of every interface to be watched.
     pub interfaces: Vec<(u32, InterfaceEntry)>,
     /// When and how packets are counted by flow.
@@ -63,6 +65,7 @@ pub fn load(settings: &LoadSettings) -> Result<Loaded, ProbeError> {
     let step_down = &settings.step_down;
     let last_fill_bytes = settings.ring_bytes.saturating_sub(RECORD_RING_BYTES + 1);
     let sample_mask = step_down.sample_one_in.next_power_of_two() - 1;
+    let decapsulate = u32::from(settings.decapsulate);
     let mut bpf = EbpfLoader::new()
         .btf(None)
         .map_max_entries(RING_MAP, settings.ring_bytes)
@@ -74,6 +77,7 @@ pub fn load(settings: &LoadSettings) -> Result<Loaded, ProbeError> {
         .override_global(LOW_MARK_GLOBAL, &step_down.low_mark_bytes, true)
         .override_global(FIRST_RECORDS_GLOBAL, &step_down.first_records, true)
         .override_global(SAMPLE_MASK_GLOBAL, &sample_mask, true)
+        .override_global(DECAPSULATE_GLOBAL, &decapsulate, true)
         .load(OBJECT)
         .map_err(|error| load_error(error, settings.ring_bytes))?;
     for (ifindex, entry) in &settings.interfaces {

@@ -10,7 +10,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use netml_common::{PacketRecord, RecordError};
+use netml_common::extras::decode_entry;
+use netml_common::{Extras, PacketRecord, RecordError};
 
 use super::error::ProbeError;
 
@@ -68,11 +69,12 @@ impl RingReader {
     }
 
     /// Takes up to `max` records in the order in which their room was reserved; returns how many.
-    /// A record the decoder refuses counts as taken and is handed on as its error.
+    /// Beside each stands what it has more than its record. One the decoder refuses counts as taken
+    /// and is handed on as its error.
     pub fn drain(
         &mut self,
         max: usize,
-        mut take: impl FnMut(Result<PacketRecord, RecordError>),
+        mut take: impl FnMut(Result<(PacketRecord, Extras), RecordError>),
     ) -> usize {
         let end = self.producer.position().load(Ordering::Acquire);
         let mut taken = 0;
@@ -84,7 +86,7 @@ impl RingReader {
             }
             let length = ((header & !(BUSY_BIT | DISCARD_BIT)) as usize).min(self.ring_bytes);
             if header & DISCARD_BIT == 0 {
-                take(PacketRecord::from_bytes(self.record_at(offset, length)));
+                take(decode_entry(self.record_at(offset, length)));
                 taken += 1;
             }
             self.position = self

@@ -9,6 +9,7 @@ use netml_common::PacketRecord;
 use super::labels::{Ends, LabelledCapture};
 use crate::capture_file::{self, CaptureBooks, CaptureError, CaptureWarning, Item};
 use crate::engine::{Books, Engine, FlowEnds, Settings, Sink};
+use crate::flow::beside::Tunnel;
 use crate::model::Model;
 
 /// Packets between two flushes of the engine: verdicts lag by at most as many.
@@ -49,7 +50,7 @@ pub struct Outcome<S> {
 }
 
 /// Runs every capture through an engine of its own and gives the outcomes in the order of the
-/// labels, whatever the number of threads.
+/// labels, whatever the number of threads. With `decapsulate` flows are those inside tunnels.
 ///
 /// # Errors
 /// The [`RunError`] of the first capture in that order that cannot be read.
@@ -57,6 +58,7 @@ pub fn run<S: Sink + Send>(
     dir: &Path,
     captures: &[LabelledCapture],
     model: Option<&Arc<Model>>,
+    decapsulate: bool,
     sink: impl Fn(usize) -> S + Sync,
 ) -> Result<Vec<Outcome<S>>, RunError> {
     for capture in captures {
@@ -68,9 +70,11 @@ pub fn run<S: Sink + Send>(
     }
     parallel(captures.len(), |index| {
         let capture = &captures[index];
-        run_one(&dir.join(&capture.file), model, sink(index)).map_err(|source| RunError::Capture {
-            line: capture.line,
-            source,
+        run_one(&dir.join(&capture.file), model, decapsulate, sink(index)).map_err(|source| {
+            RunError::Capture {
+                line: capture.line,
+                source,
+            }
         })
     })
     .into_iter()
@@ -80,14 +84,15 @@ pub fn run<S: Sink + Send>(
 fn run_one<S: Sink>(
     path: &Path,
     model: Option<&Arc<Model>>,
+    decapsulate: bool,
     mut sink: S,
 ) -> Result<Outcome<S>, CaptureError> {
-    let mut reader = capture_file::open(path)?;
+    let mut reader = capture_file::open(path)?.decapsulating(decapsulate);
     let mut engine = Engine::new(Settings::default(), model.cloned());
     let mut packets = 0;
     while let Some(item) = reader.next_item()? {
         if let Item::Packet(record) = item {
-            engine.packet(&record, &mut sink);
+            engine.packet_with(&record, reader.extras(), &mut sink);
             packets += 1;
             if packets % FLUSH_PACKETS == 0 {
                 engine.flush(&mut sink);
@@ -137,9 +142,9 @@ pub(super) fn parallel<T: Send>(count: usize, job: impl Fn(usize) -> T + Sync) -
 
 /// What the labelling rule looks at, of a flow.
 #[must_use]
-pub fn ends_of_flow(ends: &FlowEnds) -> Ends {
+pub fn ends_of_flow(ends: &FlowEnds, tunnel: Option<&Tunnel>) -> Ends {
     Ends {
-        addresses: [ends.src, ends.dst],
+        addresses: outermost([ends.src, ends.dst], tunnel),
         ports: [ends.src_port, ends.dst_port],
         ip_protocol: ends.ip_protocol,
     }
@@ -147,12 +152,17 @@ pub fn ends_of_flow(ends: &FlowEnds) -> Ends {
 
 /// The same of a packet.
 #[must_use]
-pub fn ends_of_packet(record: &PacketRecord) -> Ends {
+pub fn ends_of_packet(record: &PacketRecord, tunnel: Option<&Tunnel>) -> Ends {
     Ends {
-        addresses: [record.src, record.dst],
+        addresses: outermost([record.src, record.dst], tunnel),
         ports: [record.src_port, record.dst_port],
         ip_protocol: record.ip_protocol,
     }
+}
+
+/// Labels name the hosts that the capture shows outermost: of a tunnel its ends.
+fn outermost(inner: [[u8; 16]; 2], tunnel: Option<&Tunnel>) -> [[u8; 16]; 2] {
+    tunnel.map_or(inner, |tunnel| [tunnel.src, tunnel.dst])
 }
 
 #[cfg(test)]

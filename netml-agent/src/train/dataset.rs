@@ -97,7 +97,9 @@ impl Sink for RowSink<'_> {
     fn row(&mut self, row: &EvaluationRow<'_>) {
         self.rows_seen += 1;
         let first_ns = *self.first_ns.get_or_insert(row.mono_ns);
-        let label = self.labels.label(&ends_of_flow(&row.ends));
+        let label = self
+            .labels
+            .label(&ends_of_flow(&row.ends, row.tunnel.as_ref()));
         if label == Label::Unknown {
             self.rows_unknown += 1;
             return;
@@ -139,7 +141,8 @@ pub fn kind_of(capture: &LabelledCapture, attack: bool) -> &str {
     }
 }
 
-/// Builds the table out of labelled captures below `dir`.
+/// Builds the table out of labelled captures below `dir`; with `decapsulate` flows are those inside
+/// tunnels.
 ///
 /// # Errors
 /// [`RunError`] for a capture that is missing or cannot be read.
@@ -147,8 +150,9 @@ pub fn build(
     dir: &Path,
     labels: &[LabelledCapture],
     cap: usize,
+    decapsulate: bool,
 ) -> Result<(Table, DataCard), RunError> {
-    let outcomes = captures::run(dir, labels, None, |index| RowSink {
+    let outcomes = captures::run(dir, labels, None, decapsulate, |index| RowSink {
         labels: &labels[index],
         capture: index,
         first_ns: None,

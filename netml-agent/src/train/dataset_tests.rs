@@ -87,7 +87,10 @@ struct LabelCount<'a>(&'a LabelledCapture, [u64; 2]);
 impl Sink for LabelCount<'_> {
     fn flow(&mut self, _report: &FlowReport) {}
     fn packet(&mut self, packet: &JudgedPacket) {
-        let label = self.0.label(&captures::ends_of_packet(&packet.record));
+        let label = self.0.label(&captures::ends_of_packet(
+            &packet.record,
+            packet.tunnel.as_ref(),
+        ));
         self.1[usize::from(label == Label::Attack)] += 1;
     }
 }
@@ -108,8 +111,10 @@ fn the_rule_counts_the_attack_packets_that_every_capture_states() {
             [ip_at, attack_at].map(|at| record[at].parse().expect("a count"))
         })
         .collect();
-    let outcomes =
-        captures::run(&dir, &labels, None, |i| LabelCount(&labels[i], [0; 2])).expect("runs");
+    let outcomes = captures::run(&dir, &labels, None, true, |i| {
+        LabelCount(&labels[i], [0; 2])
+    })
+    .expect("runs");
     for ((outcome, labels), stated) in outcomes.iter().zip(&labels).zip(stated) {
         let [others, attack] = outcome.sink.1;
         assert!(outcome.capture.balanced());

@@ -88,7 +88,10 @@ impl Sink for JudgeSink<'_> {
             return;
         }
         let verdict = &report.verdict;
-        let attack = match self.labels.label(&ends_of_flow(&report.ends)) {
+        let attack = match self
+            .labels
+            .label(&ends_of_flow(&report.ends, report.beside.tunnel.as_ref()))
+        {
             Label::Unknown => return,
             label => label == Label::Attack,
         };
@@ -98,7 +101,10 @@ impl Sink for JudgeSink<'_> {
     }
 
     fn packet(&mut self, packet: &JudgedPacket) {
-        let attack = match self.labels.label(&ends_of_packet(&packet.record)) {
+        let attack = match self
+            .labels
+            .label(&ends_of_packet(&packet.record, packet.tunnel.as_ref()))
+        {
             Label::Unknown => {
                 self.packets_unknown += 1;
                 return;
@@ -111,7 +117,7 @@ impl Sink for JudgeSink<'_> {
     }
 }
 
-/// Judges captures below `dir`.
+/// Judges captures below `dir`; with `decapsulate` flows are those inside tunnels.
 ///
 /// # Errors
 /// [`RunError`] for a capture that is missing or cannot be read.
@@ -119,8 +125,9 @@ pub fn evaluate(
     model: &Arc<Model>,
     dir: &Path,
     labels: &[LabelledCapture],
+    decapsulate: bool,
 ) -> Result<Report, RunError> {
-    let outcomes = captures::run(dir, labels, Some(model), |index| JudgeSink {
+    let outcomes = captures::run(dir, labels, Some(model), decapsulate, |index| JudgeSink {
         labels: &labels[index],
         by_label: Default::default(),
         packets_unknown: 0,

@@ -163,7 +163,172 @@ pub(crate) fn all() -> Vec<Vec<u8>> {
     ];
     frames.extend([1, 8, 9, 12].map(|count| ipv6_udp_behind(count, 0)));
     frames.push(ipv6_udp_behind(2, 90));
+    frames.extend(tunnels());
+    frames.extend(icmp_errors());
+    frames.extend(dns_messages());
     frames
+}
+
+fn udp(dst_port: u16, payload: &[u8]) -> Vec<u8> {
+    let mut datagram = vec![0x04, 0xd2];
+    datagram.extend(dst_port.to_be_bytes());
+    datagram.extend(((8 + payload.len()) as u16).to_be_bytes());
+    datagram.extend([0, 0]);
+    datagram.extend(payload);
+    datagram
+}
+
+/// VXLAN network 0x010203 around a frame.
+fn vxlan(inner: &[u8]) -> Vec<u8> {
+    let mut payload = vec![8, 0, 0, 0, 1, 2, 3, 0];
+    payload.extend(inner);
+    ethernet(0x0800, &ipv4(17, &[], 0, &udp(4789, &payload)))
+}
+
+/// TCP over IPv4 in VXLAN.
+pub(crate) fn vxlan_tcp(payload: usize) -> Vec<u8> {
+    vxlan(&tcp(payload))
+}
+
+/// Geneve with `options` of four bytes each.
+fn geneve(options: u8, ethertype: u16, inner: &[u8]) -> Vec<u8> {
+    let mut payload = vec![options, 0];
+    payload.extend(ethertype.to_be_bytes());
+    payload.extend([1, 2, 3, 0]);
+    payload.extend(vec![0; usize::from(options) * 4]);
+    payload.extend(inner);
+    ethernet(0x86dd, &ipv6(17, &udp(6081, &payload)))
+}
+
+/// GRE with a header of these flags.
+fn gre(flags: u16, ethertype: u16, inner: &[u8]) -> Vec<u8> {
+    let mut payload = flags.to_be_bytes().to_vec();
+    payload.extend(ethertype.to_be_bytes());
+    for flag in [0x8000, 0x2000, 0x1000] {
+        if flags & flag != 0 {
+            payload.extend([0, 9, 8, 7]);
+        }
+    }
+    payload.extend(inner);
+    payload
+}
+
+/// Packets inside packets, whole, cut and contradicting themselves.
+pub(crate) fn tunnels() -> Vec<Vec<u8>> {
+    let v4 = ipv4(6, &[], 0, &tcp_segment(30));
+    let v6 = ipv6(17, &UDP);
+    let over4 = |protocol, payload: &[u8]| ethernet(0x0800, &ipv4(protocol, &[], 0, payload));
+    let over6 = |protocol, payload: &[u8]| ethernet(0x86dd, &ipv6(protocol, payload));
+    let dns = ethernet(
+        0x0800,
+        &ipv4(17, &[], 0, &udp(53, &question(b"\x03www\x00", 0x0100))),
+    );
+    let error = icmp_errors().remove(0);
+    vec![
+        vxlan_tcp(40),
+        vxlan(&tagged(&[0x8100], &v6, 0x86dd)),
+        vxlan(&mpls(2, &v4)),
+        vxlan(&dns),
+        vxlan(&error),
+        // Another tunnel inside, an inner ARP, an inner header that is cut.
+        vxlan(&vxlan_tcp(10)),
+        vxlan(&ethernet(0x0806, &[0; 28])),
+        vxlan(&tcp(0)[..40]),
+        vxlan(&[]),
+        geneve(0, 0x6558, &tcp(7)),
+        geneve(3, 0x0800, &v4),
+        geneve(63, 0x86dd, &v6),
+        over4(47, &gre(0, 0x0800, &v4)),
+        over4(47, &gre(0xb000, 0x0800, &v4)),
+        over4(47, &gre(0x2000, 0x6558, &tcp(3))),
+        over6(47, &gre(0x1000, 0x86dd, &v6)),
+        // Routing, version 1 (PPTP), something else inside.
+        over4(47, &gre(0x4000, 0x0800, &v4)),
+        over4(47, &gre(0x3001, 0x880b, &v4)),
+        over4(47, &gre(0, 0x88be, &v4)),
+        over4(4, &v4),
+        over4(41, &v6),
+        over6(41, &v6),
+        over6(4, &v4),
+        over4(4, &v6),
+        // A fragment is not opened.
+        ethernet(0x0800, &ipv4(4, &[], 0x2000, &v4)),
+        ethernet(0x0800, &ipv4(4, &[], 0x0010, &v4)),
+    ]
+}
+
+/// ICMP and ICMPv6 errors with the packet they are about.
+fn icmp_errors() -> Vec<Vec<u8>> {
+    let quote4 = ipv4(17, &[1; 4], 0, &UDP);
+    let quote6 = ipv6(6, &tcp_segment(0));
+    let error = |kind: u8, code: u8, quote: &[u8]| {
+        let mut message = vec![kind, code, 0, 0, 0, 0, 0, 0];
+        message.extend(quote);
+        message
+    };
+    let over4 = |message: &[u8]| ethernet(0x0800, &ipv4(1, &[], 0, message));
+    let over6 = |message: &[u8]| ethernet(0x86dd, &ipv6(58, message));
+    vec![
+        over4(&error(3, 3, &quote4)),
+        over4(&error(11, 0, &ipv4(1, &[], 0, &[8, 0, 0, 0, 0, 1, 0, 1]))),
+        over4(&error(3, 4, &ipv4(6, &[], 0x0010, &[0; 8]))),
+        over4(&error(3, 1, &quote4[..19])),
+        over4(&error(3, 1, &quote4[..26])),
+        over4(&error(3, 1, &[0x60; 40])),
+        over6(&error(1, 4, &quote6)),
+        over6(&error(2, 0, &quote6[..41])),
+        over6(&error(3, 0, &ipv4(6, &[], 0, &[0; 8]))),
+    ]
+}
+
+/// A DNS message whose question has this name, on the wire.
+fn question(name: &[u8], flags: u16) -> Vec<u8> {
+    let mut message = vec![0, 7];
+    message.extend(flags.to_be_bytes());
+    message.extend([0, 1, 0, 2, 0, 0, 0, 0]);
+    message.extend(name);
+    message.extend([0, 16, 0, 1]);
+    message
+}
+
+/// A question for a name of `bytes` bytes in one label.
+pub(crate) fn dns_question(bytes: u8) -> Vec<u8> {
+    let mut name = vec![bytes];
+    name.extend(vec![b'7'; usize::from(bytes)]);
+    name.push(0);
+    ethernet(
+        0x0800,
+        &ipv4(17, &[], 0, &udp(53, &question(&name, 0x0100))),
+    )
+}
+
+fn dns_messages() -> Vec<Vec<u8>> {
+    let over_udp = |port, message: &[u8]| ethernet(0x86dd, &ipv6(17, &udp(port, message)));
+    let name = b"\x04a1b2\x07example\x03org\x00";
+    let plain = question(name, 0x0100);
+    let mut over_tcp = tcp_segment(0);
+    over_tcp[..2].copy_from_slice(&53_u16.to_be_bytes());
+    over_tcp.extend((plain.len() as u16).to_be_bytes());
+    over_tcp.extend(&plain);
+    let longest: Vec<u8> = [&[63][..], &[b'x'; 63]].concat().repeat(4);
+    let mut whole = longest[..253].to_vec();
+    whole[192] = 60;
+    whole.push(0);
+    vec![
+        over_udp(53, &plain),
+        over_udp(5353, &question(name, 0x8583)),
+        ethernet(0x0800, &ipv4(6, &[], 0, &over_tcp)),
+        // A compressed name, a reserved label, no name, a cut one, one too long, the longest.
+        over_udp(53, &question(&[0xc0, 12], 0)),
+        over_udp(53, &question(&[0x40, 1, 0], 0)),
+        over_udp(53, &question(&[0], 0)),
+        over_udp(53, &plain[..20]),
+        over_udp(53, &question(&longest, 0)),
+        over_udp(53, &question(&whole, 0)),
+        // Not DNS by its operation code; too short.
+        over_udp(53, &question(name, 0x7900)),
+        over_udp(53, &plain[..11]),
+    ]
 }
 
 /// The frame with some bytes replaced and perhaps cut, never below `min` bytes.

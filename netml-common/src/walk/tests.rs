@@ -3,6 +3,7 @@
 extern crate std;
 
 use super::*;
+use crate::extras::{DnsRecord, TunnelKind};
 use proptest::prelude::*;
 use std::vec::Vec;
 
@@ -262,6 +263,234 @@ fn raw_ip_is_told_by_its_version() {
         walk(&[0u8][..], 1, Link::RawIp),
         Err(LossReason::OtherEthertype)
     );
+}
+
+/// Headers and extras of a frame, tunnels opened or not.
+fn walk_all(frame: &[u8], decapsulate: bool) -> (Walked, Extras) {
+    walk_with_extras(frame, frame.len() as u32, Link::Ethernet, decapsulate).unwrap()
+}
+
+fn udp(dst_port: u16, payload: &[u8]) -> Vec<u8> {
+    let mut datagram = std::vec![0x04, 0xd2];
+    datagram.extend(dst_port.to_be_bytes());
+    datagram.extend(((8 + payload.len()) as u16).to_be_bytes());
+    datagram.extend([0, 0]);
+    datagram.extend(payload);
+    datagram
+}
+
+/// Addresses inside the tunnels of these tests, 10.9.9.1 to 10.9.9.2.
+fn inner4(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = ip4(protocol, &[], 0, payload);
+    packet[12..20].copy_from_slice(&[10, 9, 9, 1, 10, 9, 9, 2]);
+    packet
+}
+
+fn gre(flags: u16, ethertype: u16, inner: &[u8]) -> Vec<u8> {
+    let mut payload = flags.to_be_bytes().to_vec();
+    payload.extend(ethertype.to_be_bytes());
+    for (flag, value) in [(0x8000, 7), (0x2000, 8), (0x1000, 9)] {
+        if flags & flag != 0 {
+            payload.extend([0, 0, 0, value]);
+        }
+    }
+    payload.extend(inner);
+    payload
+}
+
+fn vxlan(inner: &[u8]) -> Vec<u8> {
+    let mut payload = std::vec![8, 0, 0, 0, 1, 2, 3, 0];
+    payload.extend(inner);
+    eth(0x0800, &ip4(17, &[], 0, &udp(4789, &payload)))
+}
+
+#[test]
+fn the_flow_of_a_tunnel_is_the_inner_one_and_its_ends_are_kept() {
+    let inner = inner4(17, &UDP_DATAGRAM);
+    let mut geneve = std::vec![2, 0, 8, 0, 0, 0, 5, 0];
+    geneve.extend([0; 8]);
+    geneve.extend(&inner);
+    let over4 = |protocol, payload: &[u8]| eth(0x0800, &ip4(protocol, &[], 0, payload));
+    let over6 = |protocol, payload: &[u8]| eth(0x86dd, &ip6(protocol, payload));
+    for (kind, network_id, frame) in [
+        (
+            TunnelKind::Vxlan,
+            Some(0x01_0203),
+            vxlan(&eth(0x0800, &inner)),
+        ),
+        (TunnelKind::Geneve, Some(5), over4(17, &udp(6081, &geneve))),
+        (TunnelKind::Gre, None, over4(47, &gre(0, 0x0800, &inner))),
+        (
+            TunnelKind::Gre,
+            Some(8),
+            over6(47, &gre(0xb000, 0x6558, &eth(0x0800, &inner))),
+        ),
+        (TunnelKind::Ipip, None, over4(4, &inner)),
+        (TunnelKind::FourInSix, None, over6(4, &inner)),
+    ] {
+        let (walked, extras) = walk_all(&frame, true);
+        assert_eq!(walked.src, mapped([10, 9, 9, 1]), "{kind:?}");
+        assert_eq!((walked.src_port, walked.dst_port), (1234, 53));
+        assert_eq!(walked.payload_bytes, 4);
+        assert_eq!(walked.marks, Marks::TUNNEL);
+        assert_eq!(walked.header_bytes as usize + 4, frame.len());
+        let tunnel = extras.tunnel.unwrap();
+        assert_eq!(tunnel.tunnel_kind(), Some(kind));
+        let has_id = tunnel.tunnel & TunnelRecord::HAS_NETWORK_ID != 0;
+        assert_eq!(has_id.then_some(tunnel.network_id), network_id, "{kind:?}");
+        let (outer, closed) = walk_all(&frame, false);
+        assert_eq!((tunnel.src, tunnel.dst), (outer.src, outer.dst));
+        assert_eq!(outer.marks & Marks::TUNNEL, 0);
+        assert_eq!(closed.tunnel, None);
+    }
+    for (kind, frame) in [
+        (TunnelKind::SixInFour, over4(41, &ip6(17, &UDP_DATAGRAM))),
+        (TunnelKind::SixInSix, over6(41, &ip6(17, &UDP_DATAGRAM))),
+    ] {
+        let (walked, extras) = walk_all(&frame, true);
+        assert_eq!(walked.marks, Marks::TUNNEL | Marks::IPV6);
+        assert_eq!(extras.tunnel.unwrap().tunnel_kind(), Some(kind));
+    }
+}
+
+#[test]
+fn a_tunnel_inside_a_tunnel_is_marked_and_left_closed() {
+    let innermost = vxlan(&eth(0x0800, &inner4(17, &UDP_DATAGRAM)));
+    let (walked, extras) = walk_all(&vxlan(&innermost), true);
+    assert_eq!(walked.dst_port, 4789);
+    let tunnel = extras.tunnel.unwrap();
+    assert_ne!(tunnel.tunnel & TunnelRecord::DEEPER, 0);
+    assert_eq!(tunnel.tunnel_kind(), Some(TunnelKind::Vxlan));
+}
+
+#[test]
+fn what_is_inside_a_tunnel_but_no_whole_ip_packet_leaves_the_outer_flow() {
+    let inner = inner4(17, &UDP_DATAGRAM);
+    let mut too_long = inner.clone();
+    too_long[2..4].copy_from_slice(&999_u16.to_be_bytes());
+    let over4 = |fragment, payload: &[u8]| eth(0x0800, &ip4(4, &[], fragment, payload));
+    for frame in [
+        // No header, half a header, half a transport header, more than the outer packet holds.
+        over4(0, &[]),
+        over4(0, &inner[..15]),
+        over4(0, &inner[..22]),
+        over4(0, &too_long),
+        // IPv6 where IPv4 is announced, ARP, no valid identifier, GRE with routing or of PPTP.
+        over4(0, &ip6(17, &UDP_DATAGRAM)),
+        vxlan(&eth(0x0806, &[0; 28])),
+        eth(0x0800, &ip4(17, &[], 0, &udp(4789, &[0; 60]))),
+        eth(0x0800, &ip4(47, &[], 0, &gre(0x4000, 0x0800, &inner))),
+        eth(0x0800, &ip4(47, &[], 0, &gre(0x0001, 0x0800, &inner))),
+        // Fragments, first and later.
+        over4(0x2000, &inner),
+        over4(0x0001, &inner),
+    ] {
+        let opened = walk_all(&frame, true);
+        assert_eq!(opened, walk_all(&frame, false), "{frame:02x?}");
+        assert_eq!(opened.1.tunnel, None);
+    }
+}
+
+#[test]
+fn an_icmp_error_quotes_the_flow_it_is_about() {
+    let error = |kind: u8, quote: &[u8]| {
+        let mut message = std::vec![kind, 0, 0, 0, 0, 0, 0, 0];
+        message.extend(quote);
+        message
+    };
+    let quote = inner4(17, &UDP_DATAGRAM);
+    let (walked, extras) = walk_all(&eth(0x0800, &ip4(1, &[], 0, &error(3, &quote))), true);
+    assert_eq!((walked.ip_protocol, walked.src_port), (1, 3));
+    let quoted = extras.quoted.unwrap();
+    assert_eq!(quoted.ip_protocol, 17);
+    assert_eq!((quoted.src_port, quoted.dst_port), (1234, 53));
+    assert_eq!(
+        (quoted.src, quoted.dst),
+        (mapped([10, 9, 9, 1]), mapped([10, 9, 9, 2]))
+    );
+    let v6 = error(1, &ip6(6, &[0, 80, 0, 81, 0, 0, 0, 0]));
+    let (_, extras) = walk_all(&eth(0x86dd, &ip6(58, &v6)), true);
+    let quoted = extras.quoted.unwrap();
+    assert_eq!((quoted.ip_protocol, quoted.src_port), (6, 80));
+    assert_eq!((quoted.src, quoted.dst), ([0xfd; 16], [0xfe; 16]));
+    // An echo quotes nothing, and a quote that is cut is none.
+    for message in [error(8, &quote), error(3, &quote[..10])] {
+        let (_, extras) = walk_all(&eth(0x0800, &ip4(1, &[], 0, &message)), true);
+        assert_eq!(extras, Extras::NONE);
+    }
+}
+
+fn dns_message(flags: u16, name: &[u8]) -> Vec<u8> {
+    let mut message = std::vec![0, 7];
+    message.extend(flags.to_be_bytes());
+    message.extend([0, 1, 0, 2, 0, 0, 0, 0]);
+    message.extend(name);
+    message.extend([0, 16, 0, 1]);
+    message
+}
+
+fn dns_of(message: &[u8]) -> Option<DnsRecord> {
+    let frame = eth(0x0800, &ip4(17, &[], 0, &udp(53, message)));
+    walk_all(&frame, true).1.dns
+}
+
+#[test]
+fn of_a_dns_message_numbers_are_taken() {
+    let name = b"\x04a1b2\x07example\x03org\x00";
+    let answer = dns_of(&dns_message(0x8583, name)).unwrap();
+    let expected = DnsRecord {
+        kind: crate::extras::KIND_DNS,
+        flags: DnsRecord::RESPONSE | DnsRecord::NAMED,
+        name_bytes: "a1b2.example.org".len() as u8,
+        labels: 3,
+        digits: 2,
+        response_code: 3,
+        query_type: 16,
+        answers: 2,
+        ..DnsRecord::NONE
+    };
+    assert_eq!(answer, expected);
+    let question = dns_of(&dns_message(0x0100, &[0])).unwrap();
+    assert_eq!((question.flags, question.name_bytes), (DnsRecord::NAMED, 0));
+}
+
+#[test]
+fn a_dns_name_that_cannot_be_read_leaves_its_numbers_zero() {
+    let too_long = [&[63_u8][..], &[b'x'; 63]].concat().repeat(4);
+    let mut longest = too_long[..254].to_vec();
+    longest[192] = 61;
+    longest.push(0);
+    assert_eq!(dns_of(&dns_message(0, &longest)).unwrap().name_bytes, 253);
+    let whole = dns_message(0, b"\x03www\x00");
+    for message in [
+        dns_message(0, &[0xc0, 12]),
+        dns_message(0, &[0x40, 1, 1]),
+        dns_message(0, &too_long),
+        whole[..15].to_vec(),
+        whole[..12].to_vec(),
+    ] {
+        let dns = dns_of(&message).unwrap();
+        assert_eq!((dns.flags, dns.labels, dns.name_bytes), (0, 0, 0));
+        assert_eq!(dns.answers, 2);
+    }
+    // Too short for a header, and an operation code that does not exist.
+    assert_eq!(dns_of(&whole[..11]), None);
+    assert_eq!(dns_of(&dns_message(0x7800, &[0])), None);
+}
+
+#[test]
+fn dns_over_tcp_is_read_where_a_message_fills_its_segment() {
+    let message = dns_message(0x0100, b"\x03www\x00");
+    let segment = |length: usize| {
+        let mut tcp = std::vec![
+            0, 53, 0xc0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x18, 1, 0, 0, 0, 0, 0
+        ];
+        tcp.extend((length as u16).to_be_bytes());
+        tcp.extend(&message);
+        walk_all(&eth(0x0800, &ip4(6, &[], 0, &tcp)), true).1.dns
+    };
+    assert_eq!(segment(message.len()).unwrap().labels, 1);
+    assert_eq!(segment(message.len() + 1), None);
 }
 
 proptest! {

@@ -3,10 +3,10 @@
 use super::{HeaderBytes, Walked};
 use crate::record::Marks;
 
-const PROTO_ICMP: u8 = 1;
-const PROTO_TCP: u8 = 6;
-const PROTO_UDP: u8 = 17;
-const PROTO_ICMPV6: u8 = 58;
+pub(super) const PROTO_ICMP: u8 = 1;
+pub(super) const PROTO_TCP: u8 = 6;
+pub(super) const PROTO_UDP: u8 = 17;
+pub(super) const PROTO_ICMPV6: u8 = 58;
 const PROTO_SCTP: u8 = 132;
 
 /// Fills ports, flags and window, and moves the payload behind the transport header. A cut header

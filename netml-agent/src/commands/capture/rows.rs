@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use anyhow::bail;
-use netml_common::PacketRecord;
+use netml_common::{Extras, PacketRecord};
 
 use super::{Args, Take};
 use crate::commands::Misuse;
@@ -82,8 +82,8 @@ impl Rows {
 }
 
 impl Take for Rows {
-    fn packet(&mut self, record: &PacketRecord) {
-        self.engine.packet(record, &mut self.sink);
+    fn packet(&mut self, record: &PacketRecord, extras: &Extras) {
+        self.engine.packet_with(record, extras, &mut self.sink);
     }
 }
 

@@ -83,6 +83,7 @@ pub(super) fn run(args: &Args, url: &str) -> anyhow::Result<()> {
         let playlist = Playlist {
             files: args.files.clone(),
             speed: args.speed.unwrap_or(Speed::Original),
+            decapsulate: args.tunnels.decapsulate(),
             repeat: args.repeat,
             model,
             interface,
@@ -139,6 +140,7 @@ fn interface_name(files: &[PathBuf]) -> String {
 struct Playlist {
     files: Vec<PathBuf>,
     speed: Speed,
+    decapsulate: bool,
     repeat: bool,
     model: Option<Arc<Model>>,
     interface: String,
@@ -154,6 +156,7 @@ impl Playlist {
         let Self {
             files,
             speed,
+            decapsulate,
             repeat,
             model,
             interface,
@@ -186,7 +189,8 @@ impl Playlist {
                 if teller.stopped() {
                     break;
                 }
-                if let Err(error) = play_one(file, speed, model.as_ref(), &mut teller) {
+                if let Err(error) = play_one(file, speed, decapsulate, model.as_ref(), &mut teller)
+                {
                     failed += 1;
                     eprintln!("error: {}", crate::commands::in_one_line(&error));
                 }
@@ -206,11 +210,12 @@ impl Playlist {
 fn play_one(
     file: &Path,
     speed: Speed,
+    decapsulate: bool,
     model: Option<&Arc<Model>>,
     teller: &mut Teller,
 ) -> anyhow::Result<()> {
     teller.begin_file(speed)?;
-    let played = play(file, model.cloned(), teller)?;
+    let played = play(file, model.cloned(), decapsulate, teller)?;
     teller.outbox.flush(sys::monotonic_ns());
     let mut books = teller.books;
     books.capture = played.capture;

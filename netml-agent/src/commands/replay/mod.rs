@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use super::identity::SourceArg;
-use super::{Misuse, ModelArgs};
+use super::{Misuse, ModelArgs, TunnelArgs};
 
 mod books;
 mod collector;
@@ -47,6 +47,9 @@ pub struct Args {
     /// Which model judges.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// What a packet inside another is.
+    #[command(flatten)]
+    pub tunnels: TunnelArgs,
     /// What the packets are, for the project's own tools.
     #[arg(long, value_enum, default_value = "replay", hide = true)]
     pub source: SourceArg,
@@ -83,7 +86,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(url) => collector::run(args, url),
         None => {
             let model = args.model.load()?;
-            ndjson::run(&args.files, model, args.speed.unwrap_or(Speed::Max))
+            let speed = args.speed.unwrap_or(Speed::Max);
+            ndjson::run(&args.files, model, speed, args.tunnels.decapsulate())
         }
     }
 }

@@ -16,11 +16,12 @@ pub(super) fn run(
     files: &[PathBuf],
     model: Option<Arc<Model>>,
     speed: Speed,
+    decapsulate: bool,
 ) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut failed = 0;
     for file in files {
-        match replay_file(file, model.clone(), speed, &mut out) {
+        match replay_file(file, model.clone(), speed, decapsulate, &mut out) {
             Ok(()) => {}
             Err(error) if is_closed_pipe(&error) => return Err(error),
             Err(error) => {
@@ -53,6 +54,7 @@ fn replay_file(
     file: &Path,
     model: Option<Arc<Model>>,
     speed: Speed,
+    decapsulate: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let name = file.display().to_string();
@@ -64,7 +66,7 @@ fn replay_file(
         failed: None,
         pacer: Pacer::new(speed),
     };
-    let played = play(file, model.clone(), &mut lines);
+    let played = play(file, model.clone(), decapsulate, &mut lines);
     if let Some(error) = lines.failed.take() {
         return Err(error).context("cannot write to standard output");
     }

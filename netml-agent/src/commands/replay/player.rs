@@ -61,9 +61,10 @@ pub(super) struct Played {
 pub(super) fn play<L: Listener>(
     file: &Path,
     model: Option<Arc<Model>>,
+    decapsulate: bool,
     listener: &mut L,
 ) -> Result<Played, CaptureError> {
-    let mut reader = capture_file::open(file)?;
+    let mut reader = capture_file::open(file)?.decapsulating(decapsulate);
     let mut engine = Engine::new(Settings::default(), model);
     let mut progress = Progress::new(file);
     let mut since_flush = 0;
@@ -103,7 +104,7 @@ pub(super) fn play<L: Listener>(
                 }
             }
         }
-        engine.packet(&record, listener);
+        engine.packet_with(&record, reader.extras(), listener);
         since_flush += 1;
         if since_flush == FLUSH_RECORDS {
             engine.flush(listener);

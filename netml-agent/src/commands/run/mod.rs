@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::identity::{self, SourceArg};
-use super::{Misuse, ModelArgs};
+use super::{Misuse, ModelArgs, TunnelArgs};
 use crate::diagnose::{Accept, Runner};
 use crate::engine::{Engine, Settings};
 use crate::export::batcher::Limits;
@@ -84,6 +84,9 @@ pub struct Args {
     /// Size of the ring between kernel and sensor, a power of two
     #[arg(long, value_name = "N", default_value_t = RING_BYTES_DEFAULT)]
     pub ring_bytes: u32,
+    /// What a packet inside another is.
+    #[command(flatten)]
+    pub tunnels: TunnelArgs,
     /// Commands run for the collector, comma-separated
     #[arg(
         long,
@@ -157,6 +160,7 @@ impl Args {
                 TcArg::Clsact => TcMode::Clsact,
             },
             ring_bytes: self.ring_bytes,
+            decapsulate: self.tunnels.decapsulate(),
             ..ProbeSettings::default()
         }
     }

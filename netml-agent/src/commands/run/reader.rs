@@ -430,8 +430,8 @@ impl Reader {
             ..
         } = self;
         let mut refused = 0;
-        let taken = ring.drain(DRAIN_RECORDS_MAX, |record| match record {
-            Ok(record) => engine.packet(&record, sinks),
+        let taken = ring.drain(DRAIN_RECORDS_MAX, |entry| match entry {
+            Ok((record, extras)) => engine.packet_with(&record, &extras, sinks),
             Err(_) => refused += 1,
         });
         if taken > 0 {
