@@ -26,8 +26,12 @@ use crate::packet::{Packet, SkbFacts};
 /// filter.
 const TCX_NEXT: i32 = -1;
 
+// Each program is inlined into the entry that its attribute makes: a function of its own would
+// carry a hash of the build folder in its name, and the kept object would be stale elsewhere.
+
 /// What an interface receives, before anything else sees it.
 #[xdp(frags)]
+#[inline(always)]
 pub fn netml_xdp(context: XdpContext) -> u32 {
     if let Some((scratch, cell)) = scratch() {
         let frame = Frame {
@@ -43,6 +47,7 @@ pub fn netml_xdp(context: XdpContext) -> u32 {
 
 /// What an interface receives, where XDP is not to be had.
 #[classifier]
+#[inline(always)]
 pub fn netml_ingress(context: TcContext) -> i32 {
     account_skb(&context, Direction::Ingress);
     TCX_NEXT
@@ -50,6 +55,7 @@ pub fn netml_ingress(context: TcContext) -> i32 {
 
 /// What an interface sends.
 #[classifier]
+#[inline(always)]
 pub fn netml_egress(context: TcContext) -> i32 {
     account_skb(&context, Direction::Egress);
     TCX_NEXT
