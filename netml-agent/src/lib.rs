@@ -15,6 +15,7 @@ pub mod export;
 pub mod flow;
 pub mod model;
 pub mod probe;
+pub mod rules;
 pub mod sys;
 #[cfg(feature = "train")]
 pub mod train;

@@ -1,5 +1,7 @@
 //! What the sensor says of a flow, and on what basis.
 
+use crate::rules::Finding;
+
 /// Answer for a flow or packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Verdict {
@@ -50,8 +52,17 @@ pub struct FlowVerdict {
     pub kind: Option<String>,
     /// Calibrated probability of attack at the model's reference share, 0 to 1.
     pub probability: f32,
-    /// Uncalibrated score: share of attack over the trees, 0 to 1; highest so far.
+    /// Combined score, 0 to 1; highest so far: the forest's, or that of a rule where one speaks
+    /// and it is higher.
     pub score: f32,
+    /// The forest's own score at that point: share of attack over the trees; what `reasons` sum to.
+    pub forest_score: f32,
+    /// The forest's own highest score so far, and its answer at that.
+    pub forest_score_max: f32,
+    /// See `forest_score_max`.
+    pub forest: Verdict,
+    /// What a rule found, by most so far.
+    pub rule: Option<Finding>,
     /// Up to [`REASONS_MAX`] strongest features and "others"; empty with `Normal`.
     pub reasons: Vec<Reason>,
     /// Packets the sensor lost while the flow lived.

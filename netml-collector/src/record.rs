@@ -326,9 +326,15 @@ pub struct Flow {
     pub kind: String,
     /// Calibrated probability of attack, 0 to 1.
     pub probability: f64,
-    /// Uncalibrated score, 0 to 1.
+    /// Combined score, 0 to 1.
     pub score: f64,
-    /// What drove the verdict.
+    /// What a rule found.
+    pub rule: Option<RuleFinding>,
+    /// The forest's own answer.
+    pub forest: Verdict,
+    /// The forest's own score, 0 to 1.
+    pub forest_score: f64,
+    /// What drove the forest's score.
     pub reasons: Vec<Reason>,
     /// Model that judged it; empty: none.
     pub model_id: String,
@@ -340,6 +346,17 @@ pub struct Flow {
     pub expected_false_alarms_per_day: Option<f64>,
     /// Direction of the initiator's packets at the interface.
     pub initiator_direction: Option<Direction>,
+}
+
+/// A count that reached the fixed limit of a rule.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct RuleFinding {
+    /// The rule.
+    pub rule: String,
+    /// The count.
+    pub value: f64,
+    /// The limit it reached.
+    pub limit: f64,
 }
 
 /// One feature's part in a verdict.

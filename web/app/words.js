@@ -106,3 +106,22 @@ const END_REASONS = table({
 });
 /** @param {string} reason */
 export const endReasonOf = (reason) => END_REASONS[reason] ?? reason;
+
+/** @type {Record<string, {label: string, unit: string}>} */
+const RULES = {
+  'port-scan': { label: 'port scan', unit: 'ports tried on one host' },
+  'host-scan': { label: 'scan for one service', unit: 'hosts tried' },
+  'connection-flood': { label: 'flood', unit: 'connections that brought nothing back' },
+  'datagram-flood': { label: 'flood', unit: 'new datagram flows without an answer' },
+  'icmp-flood': { label: 'ICMP flood', unit: 'frames of one flow' },
+  reflection: { label: 'reflection', unit: 'answers nobody asked for' },
+  'slow-http': { label: 'connections held open', unit: 'open at a web server' },
+  'brute-force': { label: 'password guessing', unit: 'logins that ended alike' },
+  'dns-tunnel': { label: 'DNS tunnel', unit: 'questions that carry data' },
+  'mail-burst': { label: 'mail burst', unit: 'mail servers' },
+};
+
+/** A rule in words; one not known here keeps its name. @param {string} name */
+export function ruleOf(name) {
+  return Object.hasOwn(RULES, name) ? RULES[name] : { label: name, unit: '' };
+}

@@ -140,6 +140,9 @@ export class Scene {
       model_id: noProbability ? null : 'forest-2026-11-a1b2c3',
       lost_meanwhile: id % 17 === 0 ? 12 : 0,
       unrecorded_packets: id % 17 === 0 ? 34 : 0,
+      rule: verdict === 'SUSPICIOUS' ? { rule: this.hostile ? HOSTILE[1] : 'port-scan', value: 41.7, limit: 20 } : null,
+      forest: noProbability ? 'NO_VERDICT' : verdict,
+      forest_score: noProbability ? null : probability * 0.8,
       expected_false_alarms_per_day: noProbability ? null : verdict === 'SUSPICIOUS' ? 0.4 : verdict === 'UNSURE' ? 3.7 : 900,
       initiator_direction: attack ? 'ingress' : 'egress',
     };

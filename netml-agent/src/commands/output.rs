@@ -49,7 +49,13 @@ pub struct FlowLine<'a> {
     pub probability: Option<f32>,
     /// Uncalibrated score; absent without a verdict.
     pub score: Option<f32>,
-    /// What drove the score, strongest first, then "others".
+    /// The forest's own answer; absent without a verdict.
+    pub forest: Option<&'static str>,
+    /// The forest's own score, which the reasons sum to; absent without a verdict.
+    pub forest_score: Option<f32>,
+    /// What a rule found.
+    pub rule: Option<RuleLine>,
+    /// What drove the forest's score, strongest first, then "others".
     pub reasons: Vec<ReasonLine>,
     /// The model that judged; absent without a verdict.
     pub model_id: Option<&'a str>,
@@ -131,6 +137,17 @@ impl From<&DnsNumbers> for DnsLine {
     }
 }
 
+/// What a rule found.
+#[derive(Debug, Serialize)]
+pub struct RuleLine {
+    /// The rule.
+    pub name: &'static str,
+    /// The count it looks at.
+    pub value: f32,
+    /// The limit that count reached.
+    pub limit: f32,
+}
+
 /// One reason of a verdict.
 #[derive(Debug, Serialize)]
 pub struct ReasonLine {
@@ -172,6 +189,13 @@ impl<'a> FlowLine<'a> {
             kind: verdict.kind.as_deref(),
             probability: judged.then_some(verdict.probability),
             score: judged.then_some(verdict.score),
+            forest: judged.then(|| verdict.forest.name()),
+            forest_score: judged.then_some(verdict.forest_score),
+            rule: verdict.rule.map(|finding| RuleLine {
+                name: finding.rule.name(),
+                value: finding.value,
+                limit: finding.limit,
+            }),
             reasons: verdict
                 .reasons
                 .iter()

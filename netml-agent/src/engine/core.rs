@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use netml_common::{Direction, Extras, PacketRecord};
+use netml_common::{Direction, DnsRecord, Extras, PacketRecord};
 
 use super::judging::apply;
 use super::{
@@ -18,6 +18,7 @@ use crate::flow::lru::{LruMap, Place};
 use crate::flow::state::{Flow, PROTO_TCP, tcp_flag};
 use crate::flow::wheel::Wheel;
 use crate::model::{Judgement, Leaves, Model};
+use crate::rules::{self, Finding};
 use crate::verdict::Verdict;
 
 /// Rows judged at once.
@@ -87,6 +88,8 @@ pub struct Engine {
     books: Books,
     pending: Vec<Pending>,
     rows: Vec<[f32; FEATURES]>,
+    /// What the rules say of each of `rows`.
+    findings: Vec<Option<Finding>>,
     judgements: Vec<Judgement>,
     leaves: Leaves,
     woken: Vec<Place>,
@@ -120,6 +123,7 @@ impl Engine {
             books: Books::default(),
             pending: Vec::with_capacity(PENDING_MAX),
             rows: Vec::with_capacity(ROWS_MAX),
+            findings: Vec::with_capacity(ROWS_MAX),
             judgements: Vec::with_capacity(ROWS_MAX),
             leaves: Leaves::default(),
             woken: Vec::new(),
@@ -191,6 +195,12 @@ impl Engine {
         };
         if feeds {
             self.update_windows(place, &added, before, after);
+            if let Some(dns) = &extras.dns
+                && dns.flags & (DnsRecord::RESPONSE | DnsRecord::NAMED) == DnsRecord::NAMED
+            {
+                let pair = self.flows.at(place).places[PAIR];
+                self.pairs.at_mut(pair).ask(dns.query_type, dns.name_bytes);
+            }
         }
         self.tell_established(place);
 
@@ -325,7 +335,13 @@ impl Engine {
             flow.pending -= 1;
             let verdict_before = flow.verdict.verdict;
             if let (Some(row), Some(model)) = (item.row, &model) {
-                apply(flow, model, &self.judgements[row], &self.rows[row]);
+                apply(
+                    flow,
+                    model,
+                    &self.judgements[row],
+                    self.findings[row],
+                    &self.rows[row],
+                );
             }
             if let Some((record, forward)) = item.packet {
                 sink.packet(&JudgedPacket {
@@ -339,17 +355,18 @@ impl Engine {
                     tunnel: flow.beside().tunnel,
                 });
             }
-            let raised =
-                flow.verdict.verdict > verdict_before && verdict_before != Verdict::NoVerdict;
+            let changed =
+                flow.verdict.verdict != verdict_before && verdict_before != Verdict::NoVerdict;
             if !flow.started {
                 flow.started = true;
                 self.report(item.place, FlowState::Start, sink);
-            } else if raised {
+            } else if changed {
                 self.report(item.place, FlowState::Update, sink);
             }
         }
         self.pending = pending;
         self.rows.clear();
+        self.findings.clear();
     }
 
     /// Moves the clock: ends flows whose time is up, judges flows that fell quiet, reports flows
@@ -583,6 +600,7 @@ impl Engine {
         pair.answered += f32::from(u8::from(gets_answer));
         pair.refused += f32::from(u8::from(gets_refused));
         pair.fed += f32::from(u8::from(gets_fed));
+        pair.logins += f32::from(u8::from(gets_fed));
         if closes {
             pair.ended_bytes.add(ended_bytes);
             pair.ended_s.add(ended_s);
@@ -636,7 +654,9 @@ impl Engine {
             .find(&(ends.src, ends.dst))
             .map_or(&unknown_pair, |place| self.pairs.at(place));
         let flow = self.flows.at(place);
-        let row = Moment::new(now_ns, flow, host(&ends.src), host(&ends.dst), pair).row();
+        let moment = Moment::new(now_ns, flow, host(&ends.src), host(&ends.dst), pair);
+        let row = moment.row();
+        let finding = rules::find(&moment);
         sink.row(&EvaluationRow {
             flow_id: flow.id,
             ends,
@@ -644,10 +664,12 @@ impl Engine {
             mono_ns: now_ns,
             tunnel: flow.beside().tunnel,
             features: &row,
+            finding,
         });
         self.flows.at_mut(place).judged_frames = self.flows.at(place).frames;
         self.books.rows += 1;
         self.rows.push(row);
+        self.findings.push(finding);
         self.rows.len() - 1
     }
 

@@ -4,29 +4,77 @@ use crate::flow::FEATURES;
 use crate::flow::schema::FEATURE_SPECS;
 use crate::flow::state::Flow;
 use crate::model::{Judgement, Model};
-use crate::verdict::{REASONS_MAX, Reason, Verdict};
+use crate::rules::Finding;
+use crate::verdict::{FlowVerdict, REASONS_MAX, Reason, Verdict};
 
-/// Takes a judgement into the verdict of its flow: the highest score so far decides.
-pub(super) fn apply(flow: &mut Flow, model: &Model, judgement: &Judgement, row: &[f32; FEATURES]) {
-    let first = flow.verdict.verdict == Verdict::NoVerdict;
-    if !first && judgement.score <= flow.verdict.score {
+/// Takes a judgement and what a rule found into the verdict of its flow: the highest combined
+/// score so far decides. A rule that speaks is an alarm of its own: fixed limits find what no
+/// capture taught, the forest finds what no limit says, and each was measured to have few false
+/// alarms alone.
+pub(super) fn apply(
+    flow: &mut Flow,
+    model: &Model,
+    judgement: &Judgement,
+    finding: Option<Finding>,
+    row: &[f32; FEATURES],
+) {
+    let is_fed = flow.rev.payload_bytes > 0;
+    let verdict = &mut flow.verdict;
+    let first = verdict.verdict == Verdict::NoVerdict;
+    verdict.forest_score_max = verdict.forest_score_max.max(judgement.score);
+    verdict.forest = model.verdict(verdict.forest_score_max);
+    if finding.is_none()
+        && is_fed
+        && verdict
+            .rule
+            .is_some_and(|so_far| so_far.rule.rests_on_silence())
+    {
+        withdraw(verdict, model);
+    }
+    if let Some(finding) = finding
+        && verdict
+            .rule
+            .is_none_or(|so_far| finding.excess() >= so_far.excess())
+    {
+        verdict.rule = Some(finding);
+    }
+    let score = match finding {
+        Some(_) => judgement.score.max(model.rule_score()),
+        None => judgement.score,
+    };
+    if !first && score <= verdict.score {
         return;
     }
-    flow.verdict.score = judgement.score;
-    flow.verdict.probability = judgement.probability;
-    flow.verdict.verdict = model.verdict(judgement.score);
-    if flow.verdict.verdict < Verdict::Unsure {
+    verdict.score = score;
+    verdict.forest_score = judgement.score;
+    verdict.probability = model.probability(score);
+    verdict.verdict = model.verdict(score);
+    if verdict.verdict < Verdict::Unsure {
         return;
     }
-    flow.class = judgement.class;
-    let kind = model
-        .classes()
-        .get(usize::from(judgement.class))
-        .map_or("", String::as_str);
-    if flow.verdict.kind.as_deref() != Some(kind) {
-        flow.verdict.kind = Some(kind.to_owned());
+    let class_of = |finding: Finding| model.class_of(finding.rule.kind());
+    flow.class = finding.and_then(class_of).unwrap_or(judgement.class);
+    let told = model.classes().get(usize::from(flow.class));
+    let kind = match finding {
+        Some(finding) => finding.rule.kind(),
+        None => told.map_or("", String::as_str),
+    };
+    if verdict.kind.as_deref() != Some(kind) {
+        verdict.kind = Some(kind.to_owned());
     }
-    flow.verdict.reasons = reasons(model, row);
+    verdict.reasons = reasons(model, row);
+}
+
+/// Takes back what a rule said of a flow's silence: the forest's answer is left.
+fn withdraw(verdict: &mut FlowVerdict, model: &Model) {
+    verdict.rule = None;
+    verdict.score = verdict.forest_score_max;
+    verdict.probability = model.probability(verdict.score);
+    verdict.verdict = model.verdict(verdict.score);
+    if verdict.verdict < Verdict::Unsure {
+        verdict.kind = None;
+        verdict.reasons.clear();
+    }
 }
 
 /// The strongest contributions, largest first, and the sum of the rest as "others".

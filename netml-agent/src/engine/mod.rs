@@ -14,6 +14,7 @@ use netml_common::{Direction, PacketRecord};
 use crate::flow::FEATURES;
 use crate::flow::beside::{Beside, Tunnel};
 use crate::flow::key::FlowKey;
+use crate::rules::Finding;
 use crate::verdict::{FlowVerdict, Verdict};
 
 pub use self::core::Engine;
@@ -238,6 +239,8 @@ pub struct EvaluationRow<'a> {
     pub tunnel: Option<Tunnel>,
     /// In the order of the schema; finite.
     pub features: &'a [f32; FEATURES],
+    /// What the rules say.
+    pub finding: Option<Finding>,
 }
 
 /// Takes what the engine reports. Calls come in the order of events within one flow.

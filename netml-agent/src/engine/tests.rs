@@ -502,6 +502,34 @@ fn model_of_frames() -> std::sync::Arc<crate::model::Model> {
 }
 
 #[test]
+fn what_a_rule_said_of_silence_is_withdrawn_when_an_answer_comes() {
+    let (mut engine, mut seen) = (
+        Engine::new(Settings::default(), Some(model_of_frames())),
+        Seen::default(),
+    );
+    for n in 0..2_000 {
+        engine.packet(&packet(S + n * MS, 1, 2, (n as u16, 80), 6, 2), &mut seen);
+    }
+    let (at, client) = (4 * S, (5000, 80));
+    engine.packet(&packet(at, 3, 2, client, 6, 0x02), &mut seen);
+    engine.flush(&mut seen);
+    let verdict = |seen: &Seen| seen.flows.last().unwrap().verdict.clone();
+    let rule = verdict(&seen).rule.unwrap().rule;
+    assert_eq!(rule, crate::rules::Rule::ConnectionFlood);
+    assert_eq!(verdict(&seen).verdict, Verdict::Suspicious);
+    engine.packet(&packet(at, 2, 3, (80, 5000), 6, 0x12), &mut seen);
+    engine.packet(&packet(at, 3, 2, client, 6, 0x10), &mut seen);
+    let mut answer = packet(at, 2, 3, (80, 5000), 6, 0x18);
+    answer.payload_bytes = 100;
+    engine.packet(&answer, &mut seen);
+    engine.packet(&packet(at, 3, 2, client, 6, 0x10), &mut seen);
+    engine.flush(&mut seen);
+    assert_eq!(verdict(&seen).rule, None);
+    assert_eq!(verdict(&seen).verdict, Verdict::Normal);
+    assert_eq!(verdict(&seen).kind, None);
+}
+
+#[test]
 fn a_flow_keeps_its_highest_verdict_and_packets_carry_what_was_known() {
     let (mut engine, mut seen) = (
         Engine::new(Settings::default(), Some(model_of_frames())),

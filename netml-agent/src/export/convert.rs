@@ -103,6 +103,13 @@ impl Context {
             model_id: judged.map_or_else(String::new, |model| model.id().into()),
             lost_meanwhile: verdict.lost_meanwhile,
             unrecorded_packets: report.unrecorded_packets,
+            rule: verdict.rule.map(|finding| v1::RuleFinding {
+                rule: finding.rule.name().into(),
+                value: finding.value.into(),
+                limit: finding.limit.into(),
+            }),
+            forest: wire_verdict(verdict.forest).into(),
+            forest_score: verdict.forest_score.into(),
             expected_false_alarms_per_day: judged.map_or(0.0, |model| {
                 model
                     .expected_false_alarms_per_host_day(verdict.score)

@@ -4,7 +4,7 @@
 //! ("destination"). Counts decay with [`super::decay::HALF_LIFE_NS`]; all of it is O(1) per
 //! packet.
 
-use super::decay::{Recent, Sketch, decay_factor};
+use super::decay::{Recent, Sketch, decay_factor, decay_factor_over};
 
 /// Decayed counts of one host.
 #[derive(Clone, Debug, Default)]
@@ -67,6 +67,9 @@ impl HostWindow {
     }
 }
 
+/// Half-life of what is counted over minutes: logins that are tried slowly.
+pub const LOGIN_HALF_LIFE_NS: u64 = 300_000_000_000;
+
 /// Decayed counts and recent statistics of an initiator with one responder.
 #[derive(Clone, Debug, Default)]
 pub struct PairWindow {
@@ -95,6 +98,14 @@ pub struct PairWindow {
     pub ended_bytes: Recent,
     /// Duration in seconds of flows that ended.
     pub ended_s: Recent,
+    /// Flows begun that brought payload back, with a half-life of [`LOGIN_HALF_LIFE_NS`].
+    pub logins: f32,
+    /// DNS questions but for reverse look-ups, with the same half-life.
+    pub dns_questions: f32,
+    /// Length of the names of these.
+    pub dns_name_bytes: Recent,
+    /// 1 for each whose type carries data and is hardly asked for otherwise, else 0.
+    pub dns_rare_types: Recent,
 }
 
 impl PairWindow {
@@ -106,6 +117,9 @@ impl PairWindow {
         }
         let f = decay_factor(elapsed_ns);
         self.updated_ns = now_ns;
+        let slow = decay_factor_over(elapsed_ns, LOGIN_HALF_LIFE_NS);
+        self.logins *= slow;
+        self.dns_questions *= slow;
         for count in [
             &mut self.packets,
             &mut self.flows,
@@ -117,6 +131,23 @@ impl PairWindow {
         ] {
             *count *= f;
         }
+    }
+
+    /// Notes a DNS question by its numbers. Reverse look-ups (PTR) are left out: the name of an IPv6
+    /// address has 72 bytes (RFC 3596 §2.5) and carries nothing.
+    pub fn ask(&mut self, query_type: u16, name_bytes: u8) {
+        const NULL: u16 = 10;
+        const PTR: u16 = 12;
+        const KEY: u16 = 25;
+        /// First type of private use (RFC 6895 §3.1).
+        const PRIVATE: u16 = 65_280;
+        if query_type == PTR {
+            return;
+        }
+        let rare = matches!(query_type, NULL | KEY) || query_type >= PRIVATE;
+        self.dns_questions += 1.0;
+        self.dns_name_bytes.add(f32::from(name_bytes));
+        self.dns_rare_types.add(f32::from(u8::from(rare)));
     }
 
     /// Notes the start of a flow.

@@ -198,6 +198,20 @@ impl Model {
         }
     }
 
+    /// Score of a flow of which a rule speaks and the forest does not: halfway between the upper
+    /// threshold and certainty.
+    #[must_use]
+    pub fn rule_score(&self) -> f32 {
+        f32::midpoint(self.parts.suspicious, 1.0)
+    }
+
+    /// Index of a class by its name.
+    #[must_use]
+    pub fn class_of(&self, name: &str) -> Option<u8> {
+        let at = self.parts.classes.iter().position(|class| class == name)?;
+        u8::try_from(at).ok()
+    }
+
     /// What drove the score of one row: each split's change of the attack share goes to the
     /// feature it asked (Saabas 2014), averaged over the trees.
     #[must_use]

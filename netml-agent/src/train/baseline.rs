@@ -18,7 +18,7 @@ pub enum Baseline {
     Stump,
     /// One tree of three levels of splits.
     SmallTree,
-    /// Fixed rules: many ports tried, or many flows that bring nothing back.
+    /// The rules alone.
     Rules,
 }
 
@@ -40,7 +40,7 @@ impl Baseline {
             Self::Port => "port class only",
             Self::Stump => "best one-feature stump",
             Self::SmallTree => "tree of depth 3",
-            Self::Rules => "fixed rules",
+            Self::Rules => "rules alone",
         }
     }
 
@@ -88,24 +88,10 @@ impl Baseline {
             }
             Self::Rules => rows
                 .iter()
-                .map(|&row| say(rules(&table.rows[row].features)))
+                .map(|&row| say(table.rows[row].rule.is_some()))
                 .collect(),
         })
     }
-}
-
-/// Twenty ports tried in a quarter of a minute, or a hundred flows that brought nothing back and
-/// are most of what a host did or got.
-fn rules(features: &[f32; FEATURES]) -> bool {
-    let value = |name: &str| {
-        let at = FEATURE_SPECS.iter().position(|spec| spec.name == name);
-        at.map_or(0.0, |at| features[at])
-    };
-    let many = |side: &str| {
-        value(&format!("{side}_barren_log2")) >= 101_f32.log2()
-            && value(&format!("{side}_barren_share")) >= 0.5
-    };
-    value("src_ports_log2") >= 21_f32.log2() || many("src") || many("dst")
 }
 
 /// A threshold on one feature.

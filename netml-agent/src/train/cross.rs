@@ -66,9 +66,16 @@ pub fn validate(table: &Table, settings: &TrainSettings) -> Result<SeedReport, T
             threshold::choose_among(table, &rows, &others, &settings.budget, wanted)
         })
         .collect();
+    let by_forest = |flow: &FlowScore| flow.score >= cuts[fold_of(flow)].suspicious;
+    // As the sensor combines them: where a rule speaks, its score counts if it is higher.
+    let combined = |flow: &FlowScore| {
+        let rule = f32::midpoint(cuts[fold_of(flow)].suspicious, 1.0);
+        let floor = if flow.by_rule { rule } else { 0.0 };
+        flow.score.max(floor)
+    };
     let verdict = |flow: &FlowScore| {
         let cut = &cuts[fold_of(flow)];
-        match flow.score {
+        match combined(flow) {
             score if score >= cut.suspicious => Verdict::Suspicious,
             score if score >= cut.unsure => Verdict::Unsure,
             _ => Verdict::Normal,
@@ -79,7 +86,7 @@ pub fn validate(table: &Table, settings: &TrainSettings) -> Result<SeedReport, T
     let mut false_positives: BTreeMap<String, Tally> = BTreeMap::new();
     for flow in &flows {
         let row = &table.rows[flow.rows.start];
-        let (attack, score, said) = (row.attack, flow.score, verdict(flow));
+        let (attack, score, said) = (row.attack, combined(flow), verdict(flow));
         tallies[usize::from(row.quality == 'C')].add(attack, score, said, flow.weight);
         let group = table.groups.name(row.group);
         let tally = if attack {
@@ -102,6 +109,8 @@ pub fn validate(table: &Table, settings: &TrainSettings) -> Result<SeedReport, T
         .collect();
     let [macro_recall, group_fpr] = means(table, &flows, &suspicious);
     let mut baselines = BTreeMap::new();
+    let hits: Vec<bool> = flows.iter().map(by_forest).collect();
+    baselines.insert("forest alone", means(table, &flows, &hits));
     for baseline in Baseline::ALL {
         let answers = answers(table, &folds, &forest, baseline)?;
         let flows = flow_scores(table, &answers);

@@ -12,6 +12,7 @@ use super::random::mix;
 use super::table::{Row, Table};
 use crate::engine::{EvaluationRow, FlowReport, JudgedPacket, Sink};
 use crate::flow::FEATURES;
+use crate::rules::Rule;
 
 /// Rows kept of one group and kind where nothing else is asked for.
 pub const CAP_DEFAULT: usize = 10_000;
@@ -74,6 +75,7 @@ struct Point {
     packets: u64,
     time_ns: u64,
     host: u32,
+    rule: Option<Rule>,
     features: [f32; FEATURES],
 }
 
@@ -126,6 +128,7 @@ impl Sink for RowSink<'_> {
             packets: row.packets,
             time_ns: row.mono_ns.saturating_sub(first_ns),
             host,
+            rule: row.finding.map(|finding| finding.rule),
             features: *row.features,
         });
     }
@@ -289,6 +292,7 @@ fn push_cell(
                 time_ms: point.time_ns / 1_000_000,
                 host: point.host,
                 fit: seen.insert(bits(&point.features)),
+                rule: point.rule,
                 features: point.features,
             });
         }

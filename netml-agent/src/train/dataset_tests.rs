@@ -5,6 +5,7 @@ fn flow(capture: usize, number: u32, values: &[f32]) -> Flow {
         packets: 1,
         time_ns: 0,
         host: 0,
+        rule: None,
         features: [*value; FEATURES],
     };
     Flow {

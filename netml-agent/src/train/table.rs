@@ -14,6 +14,7 @@ use flate2::write::GzEncoder;
 
 use crate::flow::FEATURES;
 use crate::flow::schema::{self, FEATURE_SPECS};
+use crate::rules::Rule;
 
 /// Largest table that is read, decompressed.
 const TABLE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
@@ -22,7 +23,7 @@ const TABLE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 const ROWS_MAX: usize = 4_000_000;
 
 /// Columns before the features.
-pub const META_COLUMNS: [&str; 11] = [
+pub const META_COLUMNS: [&str; 12] = [
     "capture",
     "group",
     "kind",
@@ -34,9 +35,10 @@ pub const META_COLUMNS: [&str; 11] = [
     "time_ms",
     "host",
     "fit",
+    "rule",
 ];
 
-const FIRST_LINE: &str = "# netml feature table 1, schema ";
+const FIRST_LINE: &str = "# netml feature table 2, schema ";
 
 /// A name by its index into a [`Names`].
 pub type NameId = u32;
@@ -99,6 +101,8 @@ pub struct Row {
     /// False where an equal vector of the same group and kind stands before: counts in verdicts
     /// over flows, not in fitting.
     pub fit: bool,
+    /// What a rule says; no feature, and never fitted.
+    pub rule: Option<Rule>,
     /// In the order of the schema, finite.
     pub features: [f32; FEATURES],
 }
@@ -233,6 +237,8 @@ impl Table {
                 row.time_ms.to_string(),
                 row.host.to_string(),
                 u8::from(row.fit).to_string(),
+                row.rule
+                    .map_or_else(String::new, |rule| rule.name().to_string()),
             ]);
             // The shortest text that reads back as the same number.
             fields.extend(row.features.iter().map(f32::to_string));
@@ -351,6 +357,7 @@ impl Table {
             time_ms: line.number(8)?,
             host: line.number(9)?,
             fit: line.flag(10)?,
+            rule: line.rule(11)?,
             features,
         })
     }
@@ -455,6 +462,15 @@ impl Line<'_> {
         self.get(column)
             .parse()
             .map_err(|_| self.error(column, "is not a number of its range"))
+    }
+
+    fn rule(&self, column: usize) -> Result<Option<Rule>, TableError> {
+        match self.get(column) {
+            "" => Ok(None),
+            name => Rule::of_name(name)
+                .map(Some)
+                .ok_or_else(|| self.error(column, "is no rule")),
+        }
     }
 
     fn flag(&self, column: usize) -> Result<bool, TableError> {

@@ -17,6 +17,7 @@ fn sample() -> Table {
             time_ms: 70_000,
             host: 1,
             fit: true,
+            rule: None,
             features: std::array::from_fn(|i| 0.1 + i as f32 / 3.0),
         };
         table.rows.push(row);

@@ -20,6 +20,7 @@ fn scored(items: &[(u32, u32, u32, u64, bool, f32)]) -> (Table, Vec<RowScore>, V
             time_ms: minute * MINUTE_MS,
             host,
             fit: true,
+            rule: None,
             features: [0.0; FEATURES],
         });
         rows.push(RowScore { score, class: 1 });
@@ -27,6 +28,7 @@ fn scored(items: &[(u32, u32, u32, u64, bool, f32)]) -> (Table, Vec<RowScore>, V
             rows: at..at + 1,
             score,
             class: 1,
+            by_rule: false,
             weight: 1.0,
         });
     }

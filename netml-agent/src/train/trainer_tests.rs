@@ -34,6 +34,7 @@ fn table(flows: u32) -> Table {
                     time_ms: u64::from(flow) * 1000 + point,
                     host: flow % 3,
                     fit: true,
+                    rule: None,
                     features,
                 };
                 table.rows.push(row);

@@ -6,9 +6,11 @@ use super::captures::parallel;
 use super::classes::NORMAL;
 use super::forest::{self, FitError, Settings, Training};
 use super::random::Random;
-use super::table::Table;
+use super::table::{Row, Table};
 use crate::flow::FEATURES;
+use crate::flow::schema::FEATURE_SPECS;
 use crate::model::Forest;
+use crate::rules::Rule;
 
 /// Groups to a fold. Never a part of a group.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,6 +149,8 @@ pub struct FlowScore {
     pub score: f32,
     /// Class at that score.
     pub class: u8,
+    /// A rule spoke at one of its rows and was not withdrawn.
+    pub by_rule: bool,
     /// Flows it stands for.
     pub weight: f64,
 }
@@ -154,6 +158,9 @@ pub struct FlowScore {
 /// Flows of the table by their highest score.
 #[must_use]
 pub fn flow_scores(table: &Table, scores: &[RowScore]) -> Vec<FlowScore> {
+    let rev_payload = FEATURE_SPECS
+        .iter()
+        .position(|spec| spec.name == "flow_rev_payload_bytes_log2");
     let of_flow = |rows: Range<usize>| {
         let mut best = scores[rows.start];
         for score in &scores[rows.clone()] {
@@ -164,11 +171,22 @@ pub fn flow_scores(table: &Table, scores: &[RowScore]) -> Vec<FlowScore> {
         FlowScore {
             score: best.score,
             class: best.class,
+            by_rule: rule_of(&table.rows[rows.clone()], rev_payload).is_some(),
             weight: f64::from(table.rows[rows.start].stands_for),
             rows,
         }
     };
     table.flows().into_iter().map(of_flow).collect()
+}
+
+/// The rule that a flow's rows leave standing, as in the engine: one that rests on silence is
+/// withdrawn once something came back.
+fn rule_of(rows: &[Row], rev_payload: Option<usize>) -> Option<Rule> {
+    rows.iter().fold(None, |standing, row| {
+        let is_fed = rev_payload.is_some_and(|at| row.features[at] > 0.0);
+        row.rule
+            .or_else(|| standing.filter(|rule| !(is_fed && rule.rests_on_silence())))
+    })
 }
 
 /// Shuffles labels over whole groups' flows: what is left to learn then is nothing, so that a

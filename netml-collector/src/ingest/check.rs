@@ -12,7 +12,7 @@ use prost::Message;
 
 use crate::record::{
     CounterTotals, Counters, Direction, Event, Flow, FlowState, Health, Hello, Interface, Packet,
-    Reason, Record, SensorBatch, SensorName, Source, Verdict,
+    Reason, Record, RuleFinding, SensorBatch, SensorName, Source, Verdict,
 };
 
 /// Longest short text (interface, kind, model id, feature name) in bytes; a longer one refuses
@@ -211,7 +211,7 @@ fn flow(f: v1::Flow) -> Option<Flow> {
         })
     });
     let expected = f.expected_false_alarms_per_day;
-    let verdict = verdict(f.verdict)?;
+    let (forest, verdict) = (verdict(f.forest)?, verdict(f.verdict)?);
     let is_known = verdict != Verdict::NoVerdict && expected.is_finite() && expected >= 0.0;
     Some(Flow {
         flow_id: f.flow_id,
@@ -239,7 +239,21 @@ fn flow(f: v1::Flow) -> Option<Flow> {
         lost_meanwhile: number(f.lost_meanwhile)?,
         expected_false_alarms_per_day: is_known.then_some(expected),
         unrecorded_packets: number(f.unrecorded_packets)?,
+        rule: match f.rule {
+            Some(found) => Some(rule(found)?),
+            None => None,
+        },
+        forest,
+        forest_score: share(f.forest_score)?,
         initiator_direction: optional_direction(f.initiator_direction)?,
+    })
+}
+
+fn rule(found: v1::RuleFinding) -> Option<RuleFinding> {
+    Some(RuleFinding {
+        rule: short(found.rule)?,
+        value: finite(found.value)?,
+        limit: finite(found.limit)?,
     })
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::record::{
     CounterTotals, Counters, Direction, Event, Flow, FlowState, Health, Hello, Packet, Reason,
-    Record, SensorBatch, SensorName, Source, Verdict,
+    Record, RuleFinding, SensorBatch, SensorName, Source, Verdict,
 };
 
 /// 2026-11-22 23:59:30 UTC.
@@ -81,6 +81,13 @@ fn flow(flow_id: u64, packets: u64, state: FlowState, unix_s: i64) -> Record {
         model_id: "m".to_owned(),
         lost_meanwhile: 3,
         unrecorded_packets: packets / 3,
+        rule: (small % 2 == 1).then(|| RuleFinding {
+            rule: "r".to_owned(),
+            value: 30.0,
+            limit: 20.0,
+        }),
+        forest: Verdict::Unsure,
+        forest_score: 0.5,
         expected_false_alarms_per_day: (small % 2 == 0).then_some(0.5),
         initiator_direction: Some(Direction::Egress),
     }))

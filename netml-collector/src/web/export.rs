@@ -277,6 +277,9 @@ impl Columns for FlowItem {
         "expected_false_alarms_per_day",
         "initiator_direction",
         "unrecorded_packets",
+        "rule",
+        "forest",
+        "forest_score",
     ];
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::record::{Direction, FlowState, Health, Interface, Reason, Verdict};
+use crate::record::{Direction, FlowState, Health, Interface, Reason, RuleFinding, Verdict};
 use crate::store::{EventRow, FlowRow, PacketRow, TrafficPoint, protocol_name};
 
 /// A list and where it goes on.
@@ -127,8 +127,14 @@ pub struct FlowItem {
     pub kind: String,
     /// Calibrated probability; null without a verdict.
     pub probability: Option<f64>,
-    /// Uncalibrated score; null without a verdict.
+    /// Combined score, uncalibrated; null without a verdict.
     pub score: Option<f64>,
+    /// What a rule found; null: nothing.
+    pub rule: Option<RuleFinding>,
+    /// The forest's own answer.
+    pub forest: &'static str,
+    /// The forest's own score, which the reasons sum to; null without a verdict.
+    pub forest_score: Option<f64>,
     /// What drove the verdict.
     pub reasons: Vec<Reason>,
     /// Model that judged; null: none.
@@ -169,6 +175,9 @@ impl From<&FlowRow> for FlowItem {
             kind: f.kind.clone(),
             probability: probability(f.verdict, f.probability),
             score: judged.then_some(f.score),
+            rule: f.rule.clone(),
+            forest: f.forest.name(),
+            forest_score: judged.then_some(f.forest_score),
             reasons: f.reasons.clone(),
             model_id: (!f.model_id.is_empty()).then(|| f.model_id.clone()),
             lost_meanwhile: f.lost_meanwhile,

@@ -6,7 +6,7 @@ import { link } from '../state/router.js';
 import { Icon } from '../components/icons.js';
 import { Notice } from '../components/common.js';
 import { Verdict } from '../components/verdict.js';
-import { endReasonOf, protocolOf, VERDICTS, verdictOf } from '../words.js';
+import { endReasonOf, protocolOf, ruleOf, VERDICTS, verdictOf } from '../words.js';
 import { reasonOf } from '../features.js';
 import { bytes, clock, count, counted, dateTime, duration, endpoint, perDay, percent, plain, signed, UNKNOWN, visible, when } from '../format.js';
 
@@ -76,6 +76,7 @@ function Detail({ flow }) {
     ${flow.unrecorded_packets > 0
       ? html`<${Notice} tone="warn" title=${`${count(flow.unrecorded_packets)} of its packets were only counted`}>The sensor was busy: packets and bytes are exact, but timing and sizes in the verdict come from the packets it recorded.<//>`
       : null}
+    ${judged ? html`<${Agreement} flow=${flow} />` : null}
     <${Reasons} flow=${flow} />
     <h3>Flow</h3>
     <dl class="facts">
@@ -89,7 +90,7 @@ function Detail({ flow }) {
       <${Fact} name="Initiated" value=${flow.initiator_direction === 'ingress' ? 'from outside, inwards' : flow.initiator_direction === 'egress' ? 'from inside, outwards' : UNKNOWN} />
       <${Fact} name="Sensor" value=${visible(`${flow.sensor} · ${flow.interface}`)} />
       <${Fact} name="Model" value=${flow.model_id || 'none loaded'} />
-      <${Fact} name="Score (uncalibrated)" value=${judged ? plain(flow.score) : UNKNOWN} />
+      <${Fact} name="Combined score (uncalibrated)" value=${judged ? plain(flow.score) : UNKNOWN} />
       <${Fact} name="Flow id" value=${flow.flow_id} />
     </dl>
     <p class="sheet-links">
@@ -104,6 +105,20 @@ export function Fact({ name, value, hint }) {
   return html`<div class="fact"><dt>${name}</dt><dd><bdi>${value}</bdi>${hint ? html`<span class="quiet small hint">${hint}</span>` : null}</dd></div>`;
 }
 
+/** Which of the two judges said what. @param {{flow: any}} props */
+function Agreement({ flow }) {
+  const rule = flow.rule ? ruleOf(flow.rule.rule) : null;
+  return html`<h3>Who says so</h3>
+    <dl class="facts">
+      <${Fact} name="Forest" value=${`${verdictOf(flow.forest)} · score ${plain(flow.forest_score)}`} hint="learnt from labelled captures" />
+      <${Fact}
+        name="Rules"
+        value=${rule ? `${visible(rule.label)}: ${count(Math.round(flow.rule.value))} ${rule.unit}` : 'nothing found'}
+        hint=${rule ? `the limit is ${count(flow.rule.limit)}` : 'fixed limits, learnt from nothing'}
+      />
+    </dl>`;
+}
+
 /** Signed bars about a middle line. @param {{flow: any}} props */
 function Reasons({ flow }) {
   /** @type {{feature: string, value: number, contribution: number}[]} */
@@ -115,7 +130,7 @@ function Reasons({ flow }) {
   const most = Math.max(...reasons.map((r) => Math.abs(r.contribution)), 1e-9);
   const sum = reasons.reduce((all, r) => all + r.contribution, 0);
   return html`<h3 id="reasons-heading">Reasons</h3>
-    <p class="quiet small">Each part of the score's distance from an average flow. To the right: towards attack; to the left: away from it.</p>
+    <p class="quiet small">Each part of the forest's score's distance from an average flow. To the right: towards attack; to the left: away from it.</p>
     <ol class="reasons" aria-labelledby="reasons-heading">
       ${reasons.map((r) => {
         const away = r.contribution < 0;

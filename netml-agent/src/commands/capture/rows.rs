@@ -125,6 +125,7 @@ impl Sink for Keep {
             time_ms: row.mono_ns.saturating_sub(first_ns) / 1_000_000,
             host: *self.hosts.entry(row.ends.src).or_insert(hosts),
             fit: self.vectors.insert(row.features.map(f32::to_bits)),
+            rule: row.finding.map(|finding| finding.rule),
             features: *row.features,
         });
     }

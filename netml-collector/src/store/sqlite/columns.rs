@@ -17,7 +17,7 @@ pub(super) const FLOW_COLUMNS: &str = "id, sensor, stream_id, flow_id, state, en
      first_unix_ns, last_unix_ns, src_ip, dst_ip, src_port, dst_port, ip_protocol, interface, \
      fwd_packets, rev_packets, fwd_bytes, rev_bytes, tcp_flags, verdict, kind, probability, score, \
      reasons, model_id, lost_meanwhile, expected_false_alarms_per_day, initiator_direction, \
-     unrecorded_packets";
+     unrecorded_packets, rule, forest, forest_score";
 
 pub(super) const EVENT_COLUMNS: &str = "id, unix_ns, sensor, kind, severity, message, fields";
 
@@ -71,8 +71,20 @@ pub(super) fn upsert_flows(rows: &[FlowRow]) -> Result<QueryBuilder<Sqlite>, Sto
         .map(|row| serde_json::to_string(&row.flow.reasons))
         .collect::<Result<_, _>>()
         .map_err(|_| StoreError::Damaged("reasons"))?;
+    let rules: Vec<Option<String>> = rows
+        .iter()
+        .map(|row| {
+            row.flow
+                .rule
+                .as_ref()
+                .map(serde_json::to_string)
+                .transpose()
+        })
+        .collect::<Result<_, _>>()
+        .map_err(|_| StoreError::Damaged("rule"))?;
     let mut query = QueryBuilder::new(format!("INSERT OR REPLACE INTO flows ({FLOW_COLUMNS}) "));
-    query.push_values(rows.iter().zip(reasons), |mut tuple, (row, reasons)| {
+    let rows = rows.iter().zip(reasons).zip(rules);
+    query.push_values(rows, |mut tuple, ((row, reasons), rule)| {
         let f = &row.flow;
         tuple
             .push_bind(row.id.row)
@@ -103,7 +115,10 @@ pub(super) fn upsert_flows(rows: &[FlowRow]) -> Result<QueryBuilder<Sqlite>, Sto
             .push_bind(f.lost_meanwhile.cast_signed())
             .push_bind(f.expected_false_alarms_per_day)
             .push_bind(f.initiator_direction.map(Direction::number))
-            .push_bind(f.unrecorded_packets.cast_signed());
+            .push_bind(f.unrecorded_packets.cast_signed())
+            .push_bind(rule)
+            .push_bind(f.forest.number())
+            .push_bind(f.forest_score);
     });
     Ok(query)
 }
@@ -199,6 +214,12 @@ pub(super) fn flow(day: u32, row: &SqliteRow) -> Result<FlowRow, StoreError> {
                 .map(|n| Direction::of_number(n).ok_or(StoreError::Damaged("direction")))
                 .transpose()?,
             unrecorded_packets: at.count()?,
+            rule: at
+                .next::<Option<String>>()?
+                .map(|text| from_json(&text, "rule"))
+                .transpose()?,
+            forest: at.named(Verdict::of_number)?,
+            forest_score: at.next()?,
         },
     })
 }
