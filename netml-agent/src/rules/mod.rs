@@ -135,11 +135,12 @@ impl Rule {
     }
 
     /// True where it says that nothing came back: withdrawn from a flow to which something does.
+    /// A web server that is held open does answer in the end, with a time-out.
     #[must_use]
     pub const fn rests_on_silence(self) -> bool {
         matches!(
             self,
-            Self::ConnectionFlood | Self::DatagramFlood | Self::Reflection | Self::SlowHttp
+            Self::ConnectionFlood | Self::DatagramFlood | Self::Reflection
         )
     }
 
