@@ -97,7 +97,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// All rules, in the order of their numbers in a table.
+    /// All rules.
     pub const ALL: [Self; 10] = [
         Self::PortScan,
         Self::HostScan,

@@ -140,6 +140,9 @@ fn judge(forest: &Forest, table: &Table, rows: &[usize]) -> Vec<(f32, u8)> {
     judged.concat()
 }
 
+/// Feature that tells whether something came back; a rule on silence is withdrawn by it.
+pub(super) const REV_PAYLOAD: &str = "flow_rev_payload_bytes_log2";
+
 /// A flow by its highest score, as the engine takes it.
 #[derive(Clone, Debug)]
 pub struct FlowScore {
@@ -160,7 +163,7 @@ pub struct FlowScore {
 pub fn flow_scores(table: &Table, scores: &[RowScore]) -> Vec<FlowScore> {
     let rev_payload = FEATURE_SPECS
         .iter()
-        .position(|spec| spec.name == "flow_rev_payload_bytes_log2");
+        .position(|spec| spec.name == REV_PAYLOAD);
     let of_flow = |rows: Range<usize>| {
         let mut best = scores[rows.start];
         for score in &scores[rows.clone()] {
