@@ -44,7 +44,8 @@ export async function withPage({ mock: mockOptions, hash = 'overview', theme = '
   const mock = REAL ? null : await createMock({ live: false, ...mockOptions });
   if (mock) prepare?.(mock);
   const base = REAL || /** @type {NonNullable<typeof mock>} */ (mock).url;
-  const page = await openPage(browser, { theme, width, height });
+  // Without transitions, a contrast is never measured half way between two colours.
+  const page = await openPage(browser, { theme, width, height, reducedMotion: 'reduce' });
   page.setDefaultTimeout(PATIENCE_MS);
   const complaints = watch(page, base);
   try {

@@ -16,6 +16,8 @@ use crate::{documents, sys};
 
 /// Lines of a failed command's output that are printed; all of it is in the log beside.
 const TAIL_LINES: usize = 60;
+/// Lines that belong to one failed browser test: its name, the message and the first of the stack.
+const FAILURE_LINES: usize = 20;
 
 /// Options of `xtask test`.
 #[derive(Args, Debug)]
@@ -263,9 +265,30 @@ fn done(command: &mut Command, log: &str) -> anyhow::Result<Outcome> {
     if status.success() {
         return Ok(Outcome::Passed(not_run(&text)));
     }
+    bail!(
+        "{status}; all of it is in {}\n{}",
+        path.display(),
+        told(&text)
+    )
+}
+
+/// What a failed command's output has to say: the failed tests where it is TAP (the browser tests,
+/// which go on after a failure), else its end.
+fn told(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
-    bail!("{status}; all of it is in {}\n{tail}", path.display())
+    let failures: Vec<&str> = lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| line.trim_start().starts_with("not ok "))
+        .flat_map(|(at, _)| &lines[at..(at + FAILURE_LINES).min(lines.len())])
+        .copied()
+        .take(TAIL_LINES)
+        .collect();
+    if failures.is_empty() {
+        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+    } else {
+        failures.join("\n")
+    }
 }
 
 /// Lines by which tests say that a part of them did not run.
@@ -388,4 +411,27 @@ pub(crate) fn finish_within(command: &mut Command, patience: Duration) -> anyhow
     child.kill()?;
     child.wait()?;
     bail!("{} did not end in time", command.get_program().display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told;
+
+    #[test]
+    fn a_failed_browser_test_is_told_wherever_it_stands() {
+        let rest: String = (0..200).map(|n| format!("ok {n} - fine\n")).collect();
+        let log = format!("    not ok 1 - a view\n      error: 'gone'\n{rest}");
+        let told = told(&log);
+        assert!(
+            told.starts_with("    not ok 1 - a view\n      error: 'gone'"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn without_such_a_test_the_end_is_told() {
+        let log: String = (0..200).map(|n| format!("line {n}\n")).collect();
+        assert!(told(&log).ends_with("line 199"));
+        assert!(!told(&log).contains("line 100\n"));
+    }
 }

@@ -127,10 +127,17 @@ export function Chart({ title, xs, series, format, stepMs, syncKey = 'time', wai
     if (!element) return undefined;
     const made = plot(element, { ...latest.current, format, syncKey }, setCursor);
     chart.current = made;
-    const observer = new ResizeObserver(() => made.setSize({ width: Math.max(element.clientWidth, 120), height: HEIGHT_PX }));
+    // In the next frame: a new size set within the observer may make it fire again, which the browser
+    // reports as an error.
+    let frame = 0;
+    const observer = new ResizeObserver(() => {
+      cancelAnimationFrame(frame);
+      frame = requestAnimationFrame(() => made.setSize({ width: Math.max(element.clientWidth, 120), height: HEIGHT_PX }));
+    });
     observer.observe(element);
     return () => {
       observer.disconnect();
+      cancelAnimationFrame(frame);
       made.destroy();
       chart.current = null;
     };

@@ -1,5 +1,5 @@
 // The frame around the views: name, source, live state, navigation, banners, help.
-import { html, useEffect, useState } from '../lib.js';
+import { html, useEffect, useLayoutEffect, useState } from '../lib.js';
 import { connection, paused, reconnect } from '../state/live.js';
 import { lastAnswerAt, lastEventAt, sensors, status } from '../state/store.js';
 import { link, view, VIEWS } from '../state/router.js';
@@ -23,7 +23,8 @@ const PAGES = { overview: Overview, packets: Packets, flows: Flows, talkers: Tal
 
 export function App() {
   const [help, setHelp] = useState(false);
-  useEffect(() => bindKeys({ help: () => setHelp(true), theme: cycleTheme }), []);
+  // With the first drawing, not after it: a key pressed in between would be lost.
+  useLayoutEffect(() => bindKeys({ help: () => setHelp(true), theme: cycleTheme }), []);
   const Page = PAGES[view.value];
   return html`
     <a class="skip" href="#main" onClick=${skip}>Skip to the content</a>
