@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use netml_agent::commands::{Misuse, capture, diagnose, doctor, in_one_line, replay, run};
+use netml_agent::commands::{Misuse, capture, diagnose, doctor, in_one_line, model, replay, run};
 #[cfg(feature = "train")]
 use netml_agent::commands::{cross_validate, dataset, evaluate, train};
 use tracing_subscriber::EnvFilter;
@@ -33,6 +33,8 @@ enum Command {
     Traceroute(diagnose::TracerouteArgs),
     /// Measure latency, jitter and loss to a host
     Probe(diagnose::ProbeArgs),
+    /// Look at model files, check them, compare two
+    Model(model::Args),
     /// Turn captures and labels into a feature table for training
     #[cfg(feature = "train")]
     Dataset(dataset::Args),
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Traceroute(args) => diagnose::traceroute(&args),
         Command::Probe(args) => diagnose::probe(&args),
+        Command::Model(args) => model::run(&args),
         #[cfg(feature = "train")]
         Command::Dataset(args) => dataset::run(&args),
         #[cfg(feature = "train")]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::model::{self, Model};
+use crate::model::Model;
 
 pub mod capture;
 #[cfg(feature = "train")]
@@ -18,6 +18,7 @@ pub mod doctor;
 pub mod evaluate;
 pub mod events;
 pub mod identity;
+pub mod model;
 pub mod output;
 pub mod replay;
 pub mod run;
@@ -60,7 +61,7 @@ impl ModelArgs {
             Some(path) => {
                 Model::load(path).with_context(|| format!("cannot use {}", path.display()))?
             }
-            None => model::embedded().context("cannot use the built-in model")?,
+            None => crate::model::embedded().context("cannot use the built-in model")?,
         };
         Ok(Some(Arc::new(model)))
     }

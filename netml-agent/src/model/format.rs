@@ -24,9 +24,10 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::SelfTest;
 use super::forest::{CLASSES_MAX, Forest, Node, TREES_MAX, Tree};
 use super::{Knot, ModelParts};
-use crate::flow::FEATURES;
+use crate::flow::{FEATURES, schema};
 
 /// Version of the format this build writes, and the newest it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -91,6 +92,22 @@ pub enum ModelError {
         /// First digits of this build's digest.
         want: String,
     },
+    /// It answers its own rows in another way than it says.
+    #[error(
+        "the model fails its self-test: row {row} has score {got} and class {got_class}, the file says {want} and {want_class}: train it again or use the built-in model"
+    )]
+    SelfTest {
+        /// The first row that differs, from 0.
+        row: usize,
+        /// Score computed.
+        got: f32,
+        /// Score in the file.
+        want: f32,
+        /// Class computed.
+        got_class: u8,
+        /// Class in the file.
+        want_class: u8,
+    },
     /// The parts given to [`encode`] contradict themselves.
     #[error("the model cannot be written: {what}")]
     Invalid {
@@ -100,7 +117,7 @@ pub enum ModelError {
 }
 
 /// Reads a file up to the bound.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
     let unreadable = |source| ModelError::Unreadable {
         path: path.to_path_buf(),
         source,
@@ -118,8 +135,12 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
     Ok(bytes)
 }
 
-/// Checks and takes apart a model file; gives its identity beside.
-pub(super) fn decode(bytes: &[u8], digest: &str) -> Result<(String, ModelParts), ModelError> {
+/// Checks and takes apart a model file; gives its identity beside. Without a digest any schema of as
+/// many features is taken.
+pub(super) fn decode(
+    bytes: &[u8],
+    digest: Option<&str>,
+) -> Result<(String, ModelParts), ModelError> {
     if !bytes.starts_with(MAGIC) {
         return Err(ModelError::Foreign);
     }
@@ -149,16 +170,22 @@ pub(super) fn decode(bytes: &[u8], digest: &str) -> Result<(String, ModelParts),
     Ok((hex(&sum)[..ID_DIGITS].to_string(), parts))
 }
 
-fn decode_body(cursor: &mut Cursor<'_>, digest: &str) -> Result<ModelParts, ModelError> {
+fn decode_body(cursor: &mut Cursor<'_>, digest: Option<&str>) -> Result<ModelParts, ModelError> {
     let schema_digest = cursor.text8()?;
-    if schema_digest != digest {
-        return Err(ModelError::Schema {
-            got: schema_digest.chars().take(ID_DIGITS).collect(),
-            want: digest.chars().take(ID_DIGITS).collect(),
-        });
+    let another = |want: &str| ModelError::Schema {
+        got: schema_digest.chars().take(ID_DIGITS).collect(),
+        want: want.chars().take(ID_DIGITS).collect(),
+    };
+    if let Some(want) = digest.filter(|want| *want != schema_digest) {
+        return Err(another(want));
     }
     if usize::from(cursor.u16()?) != FEATURES {
-        return Err(damaged("number of features"));
+        let own = schema::digest();
+        return Err(if schema_digest == own {
+            damaged("number of features")
+        } else {
+            another(&own)
+        });
     }
     let class_count = usize::from(cursor.u8()?);
     if !(2..=CLASSES_MAX).contains(&class_count) {
@@ -238,6 +265,14 @@ fn check(parts: &ModelParts) -> Result<(), &'static str> {
     }
     if !serde_json::from_str::<serde_json::Value>(&parts.card).is_ok_and(|card| card.is_object()) {
         return Err("the model card is not a JSON object");
+    }
+    if let Some(test) = SelfTest::of_card(&parts.card)?
+        && test
+            .classes
+            .iter()
+            .any(|c| usize::from(*c) >= parts.classes.len())
+    {
+        return Err("a self-test with an unknown class");
     }
     Ok(())
 }

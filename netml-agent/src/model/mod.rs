@@ -5,8 +5,10 @@
 //! calibrated probability, the most probable attack class. Nothing here learns: the trainer fills
 //! a [`ModelParts`], and a sensor needs no machine-learning crate.
 
+mod describe;
 mod forest;
 mod format;
+mod self_test;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -15,10 +17,16 @@ use std::path::Path;
 use crate::flow::{FEATURES, schema};
 use crate::verdict::Verdict;
 
+pub(crate) use describe::schema_line;
+pub use describe::{
+    Comparison, Importance, Summary, VerdictChanges, compare, made_up_rows, summary,
+};
 pub use forest::{Forest, Leaves, Node, SHARE_ONE, Tree};
 #[cfg(feature = "train")]
 pub(crate) use format::hex;
+pub(crate) use format::read;
 pub use format::{FORMAT_VERSION, MODEL_BYTES_MAX, ModelError, encode};
+pub use self_test::{SELF_TEST_ROWS_MAX, SelfTest};
 
 /// Rows that are walked through a tree together: their memory waits overlap.
 pub const LANES: usize = 16;
@@ -91,6 +99,12 @@ impl std::fmt::Debug for Model {
     }
 }
 
+/// The bytes of the model compiled into this build.
+#[must_use]
+pub fn embedded_bytes() -> &'static [u8] {
+    EMBEDDED
+}
+
 /// The model compiled into this build.
 ///
 /// # Errors
@@ -110,8 +124,34 @@ impl Model {
 
     /// The same against a given schema digest.
     pub(crate) fn from_bytes_of_schema(bytes: &[u8], digest: &str) -> Result<Self, ModelError> {
-        let (id, parts) = format::decode(bytes, digest)?;
-        Ok(Self { id, parts })
+        let (id, parts) = format::decode(bytes, Some(digest))?;
+        Self { id, parts }.tested()
+    }
+
+    /// The same of any schema that has as many features: to look at it, never to serve it.
+    pub(crate) fn from_bytes_of_any_schema(bytes: &[u8]) -> Result<Self, ModelError> {
+        let (id, parts) = format::decode(bytes, None)?;
+        Self { id, parts }.tested()
+    }
+
+    fn tested(self) -> Result<Self, ModelError> {
+        if let Some(test) = self.self_test() {
+            test.run(&self)?;
+        }
+        Ok(self)
+    }
+
+    /// The rows with known answers in its card, if it has any.
+    #[must_use]
+    pub fn self_test(&self) -> Option<SelfTest> {
+        // Loading has checked its form.
+        SelfTest::of_card(&self.parts.card).ok().flatten()
+    }
+
+    /// True where this build computes the features it was made for.
+    #[must_use]
+    pub fn is_of_this_schema(&self) -> bool {
+        self.parts.schema_digest == schema::digest()
     }
 
     /// Reads and checks a model file of at most [`MODEL_BYTES_MAX`] bytes.

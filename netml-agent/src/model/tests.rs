@@ -215,6 +215,139 @@ fn trees_that_break_a_rule_are_refused() {
     );
 }
 
+/// Parts whose card has a self-test of some rows, answered by the model itself.
+fn with_self_test(mut parts: ModelParts, rows: usize) -> ModelParts {
+    let judge = model(&parts);
+    let mut numbers = Numbers(99);
+    let rows: Vec<_> = (0..rows).map(|_| numbers.row()).collect();
+    let mut out = vec![Judgement::default(); rows.len()];
+    judge.judge(&rows, &mut out);
+    let test = SelfTest {
+        rows,
+        scores: out.iter().map(|judged| judged.score).collect(),
+        classes: out.iter().map(|judged| judged.class).collect(),
+    };
+    parts.card = serde_json::json!({"name": "x", "self_test": test.to_json()}).to_string();
+    parts
+}
+
+#[test]
+fn a_model_that_answers_its_own_rows_otherwise_is_refused() {
+    let good = with_self_test(parts(13, 4, 20), 20);
+    let loaded = model(&good);
+    assert_eq!(loaded.self_test().expect("a self-test").rows.len(), 20);
+    // Another forest under the same card.
+    let mut another = good.clone();
+    another.forest = parts(14, 4, 20).forest;
+    let error = Model::from_bytes(&encode(&another).expect("encodes")).expect_err("refused");
+    assert!(matches!(error, ModelError::SelfTest { .. }), "{error}");
+    assert!(error.to_string().contains("fails its self-test"), "{error}");
+}
+
+#[test]
+fn a_self_test_that_cannot_be_run_is_refused() {
+    let good = with_self_test(parts(15, 2, 10), 3);
+    let refused = |change: &dyn Fn(&mut serde_json::Value), word: &str| {
+        let mut parts = good.clone();
+        let mut card: serde_json::Value = serde_json::from_str(&parts.card).expect("JSON");
+        change(&mut card["self_test"]);
+        parts.card = card.to_string();
+        let error = encode(&parts).expect_err("refused").to_string();
+        assert!(error.contains(word), "{error}");
+    };
+    refused(&|test| *test = 7.into(), "without rows");
+    refused(&|test| test["rows"] = serde_json::json!([]), "without rows");
+    refused(
+        &|test| test["scores"] = serde_json::json!([0.5]),
+        "more rows",
+    );
+    refused(
+        &|test| test["rows"][1] = serde_json::json!([0.5]),
+        "number of features",
+    );
+    refused(&|test| test["rows"][0][0] = "x".into(), "finite number");
+    refused(&|test| test["rows"][0][0] = 1e300.into(), "finite number");
+    refused(&|test| test["classes"][2] = 3.into(), "unknown class");
+    refused(&|test| test["classes"][2] = (-1).into(), "unknown class");
+    let many = SelfTest {
+        rows: vec![[0.0; FEATURES]; SELF_TEST_ROWS_MAX + 1],
+        scores: vec![0.0; SELF_TEST_ROWS_MAX + 1],
+        classes: vec![0; SELF_TEST_ROWS_MAX + 1],
+    };
+    refused(&|test| *test = many.to_json(), "more than 256");
+}
+
+#[test]
+fn a_model_is_told_with_what_its_trees_rest_on() {
+    let parts = with_self_test(parts(16, 6, 30), 5);
+    let told = summary(&model(&parts));
+    assert_eq!((told.trees.count, told.self_test_rows), (6, Some(5)));
+    assert_eq!(told.trees.nodes, 2 * told.trees.leaves - 6, "binary trees");
+    let splits: usize = told.importances.iter().map(|i| i.splits).sum();
+    assert_eq!(splits, told.trees.nodes - told.trees.leaves);
+    let movement: f64 = told.importances.iter().map(|i| i.movement).sum();
+    assert!((movement - 1.0).abs() < 1e-9, "{movement}");
+    assert!(
+        told.importances
+            .is_sorted_by(|a, b| a.movement >= b.movement)
+    );
+    assert!(told.card.get("self_test").is_none() && told.card["name"] == "x");
+}
+
+#[test]
+fn a_comparison_names_what_differs_and_nothing_of_the_same_model() {
+    let first = model(&parts(17, 3, 12));
+    let same = compare(&first, &model(&parts(17, 3, 12)));
+    assert!(same.same && same.metadata.is_empty() && same.importances.is_empty());
+    assert_eq!(same.verdicts.expect("compared").changed, 0);
+
+    let mut other = parts(18, 4, 12);
+    other.suspicious = 0.5;
+    other.card = r#"{"name": "another"}"#.into();
+    let other = model(&other);
+    let told = compare(&first, &other);
+    assert!(!told.same && !told.importances.is_empty());
+    assert_eq!(told.metadata["trees.count"][0], 3);
+    assert_eq!(told.metadata["trees.count"][1], 4);
+    assert_eq!(told.metadata["card.name"][1], "another");
+    assert!(told.metadata["card.name"][0].is_null());
+    assert!(!told.metadata.contains_key("reference_share"));
+    let verdicts = told.verdicts.expect("compared");
+    let listed: usize = verdicts.counts.values().flat_map(|of| of.values()).sum();
+    assert_eq!(listed, verdicts.rows);
+    // Counted again, by the models themselves.
+    let rows = made_up_rows(&[&first, &other]);
+    let of = |model: &Model| {
+        let mut out = vec![Judgement::default(); rows.len()];
+        model.judge(&rows, &mut out);
+        let verdicts: Vec<_> = out
+            .iter()
+            .map(|judged| model.verdict(judged.score))
+            .collect();
+        verdicts
+    };
+    let changed = of(&first)
+        .into_iter()
+        .zip(of(&other))
+        .filter(|(a, b)| a != b);
+    assert_eq!(verdicts.changed, changed.count());
+    assert!(verdicts.changed > 0 && verdicts.first.len() <= 10);
+}
+
+#[test]
+fn a_model_of_another_schema_can_be_looked_at_and_not_served() {
+    let mut parts = parts(19, 2, 10);
+    parts.schema_digest = "0123456789abcdef".into();
+    let bytes = encode(&parts).expect("encodes");
+    assert!(matches!(
+        Model::from_bytes(&bytes),
+        Err(ModelError::Schema { .. })
+    ));
+    let model = Model::from_bytes_of_any_schema(&bytes).expect("looked at");
+    assert!(!summary(&model).schema_is_of_this_build);
+    assert!(compare(&model, &model).verdicts.is_none());
+}
+
 /// Makes the checksum fit again, so that what lies behind it is tested.
 fn resealed(mut bytes: Vec<u8>) -> Vec<u8> {
     if bytes.len() >= 52 {

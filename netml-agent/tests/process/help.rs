@@ -4,8 +4,20 @@ use super::{run, stderr};
 #[test]
 fn the_help_is_the_one_reviewed() {
     let mut text = String::new();
-    for command in ["run", "replay", "capture", "doctor", "traceroute", "probe"] {
-        let output = run(&[command, "--help"]);
+    for command in [
+        "run",
+        "replay",
+        "capture",
+        "doctor",
+        "traceroute",
+        "probe",
+        "model",
+        "model inspect",
+        "model verify",
+        "model diff",
+    ] {
+        let arguments: Vec<_> = command.split(' ').chain(["--help"]).collect();
+        let output = run(&arguments);
         assert!(output.status.success(), "{}", stderr(&output));
         text += &format!("$ netml-agent {command} --help\n");
         text += &String::from_utf8(output.stdout).unwrap();

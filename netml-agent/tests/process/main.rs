@@ -7,6 +7,7 @@ mod fixture;
 mod help;
 mod links;
 mod misuse;
+mod model;
 mod path;
 mod replay;
 mod stream;

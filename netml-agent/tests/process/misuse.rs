@@ -4,7 +4,7 @@ use super::fixture::{conversation, conversation_file, pcap, write};
 use super::{run, stderr};
 
 /// Runs, and expects an exit code and a one-line error that holds all parts.
-fn expect(arguments: &[&str], code: i32, parts: &[&str]) {
+pub(crate) fn expect(arguments: &[&str], code: i32, parts: &[&str]) {
     let output = run(arguments);
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
@@ -22,7 +22,7 @@ fn expect(arguments: &[&str], code: i32, parts: &[&str]) {
     assert!(!text.contains("panicked"), "{text}");
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
