@@ -1,5 +1,7 @@
 //! What the sensor says of a flow, and on what basis.
 
+use std::sync::Arc;
+
 use crate::rules::Finding;
 
 /// Answer for a flow or packet.
@@ -65,6 +67,10 @@ pub struct FlowVerdict {
     pub rule: Option<Finding>,
     /// Up to [`REASONS_MAX`] strongest features and "others"; empty with `Normal`.
     pub reasons: Vec<Reason>,
+    /// Identity of the model that judged; `None` with `NoVerdict`.
+    pub model_id: Option<Arc<str>>,
+    /// False alarms per host-day that model expects at `score`.
+    pub false_alarms_per_host_day: f32,
     /// Packets the sensor lost while the flow lived.
     pub lost_meanwhile: u64,
 }

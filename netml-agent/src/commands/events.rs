@@ -37,6 +37,52 @@ pub fn started(unix_ns: u64, model: Option<&Model>) -> Vec<v1::Record> {
     vec![started, loaded]
 }
 
+/// What became of a model file that changed while the sensor runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModelChange<'a> {
+    /// It judges from now on.
+    Loaded {
+        /// Its identity.
+        model_id: &'a str,
+        /// That of the model before.
+        before: &'a str,
+    },
+    /// It cannot be used, and the model in use stays.
+    Refused {
+        /// That of the model in use.
+        model_id: &'a str,
+        /// Why, in one line.
+        reason: &'a str,
+    },
+}
+
+/// The event of it.
+#[must_use]
+pub fn model(unix_ns: u64, change: &ModelChange<'_>) -> v1::Record {
+    match *change {
+        ModelChange::Loaded { model_id, before } => event(
+            unix_ns,
+            "model-loaded",
+            "info",
+            format!("model {model_id} loaded in place of {before}"),
+            &[
+                ("model_id", model_id.to_owned()),
+                ("previous_model_id", before.to_owned()),
+            ],
+        ),
+        ModelChange::Refused { model_id, reason } => event(
+            unix_ns,
+            "model-refused",
+            "warning",
+            format!("the new model is refused, {model_id} goes on: {reason}"),
+            &[
+                ("model_id", model_id.to_owned()),
+                ("reason", reason.to_owned()),
+            ],
+        ),
+    }
+}
+
 /// The sensor stopped.
 #[must_use]
 pub fn stopped(unix_ns: u64) -> v1::Record {

@@ -7,6 +7,23 @@ use crate::model::{Judgement, Model};
 use crate::rules::Finding;
 use crate::verdict::{FlowVerdict, REASONS_MAX, Reason, Verdict};
 
+/// Begins the verdict anew where another model gave it: scores of two models do not compare. What a
+/// rule found stands, and is given back to count again.
+fn begin_anew(flow: &mut Flow, model: &Model) -> Option<Finding> {
+    let verdict = &mut flow.verdict;
+    if verdict.model_id.as_deref() == Some(model.id()) {
+        return None;
+    }
+    *verdict = FlowVerdict {
+        rule: verdict.rule,
+        lost_meanwhile: verdict.lost_meanwhile,
+        model_id: Some(model.shared_id()),
+        ..FlowVerdict::default()
+    };
+    flow.class = 0;
+    flow.verdict.rule
+}
+
 /// Takes a judgement and what a rule found into the verdict of its flow: the highest combined
 /// score so far decides. A rule that speaks is an alarm of its own: fixed limits find what no
 /// capture taught, the forest finds what no limit says, and each was measured to have few false
@@ -19,6 +36,7 @@ pub(super) fn apply(
     row: &[f32; FEATURES],
 ) {
     let is_fed = flow.rev.payload_bytes > 0;
+    let standing = begin_anew(flow, model);
     let verdict = &mut flow.verdict;
     let first = verdict.verdict == Verdict::NoVerdict;
     verdict.forest_score_max = verdict.forest_score_max.max(judgement.score);
@@ -38,6 +56,7 @@ pub(super) fn apply(
     {
         verdict.rule = Some(finding);
     }
+    let finding = finding.or(standing.and(verdict.rule));
     let score = match finding {
         Some(_) => judgement.score.max(model.rule_score()),
         None => judgement.score,
@@ -49,6 +68,7 @@ pub(super) fn apply(
     verdict.forest_score = judgement.score;
     verdict.probability = model.probability(score);
     verdict.verdict = model.verdict(score);
+    verdict.false_alarms_per_host_day = model.expected_false_alarms_per_host_day(score);
     if verdict.verdict < Verdict::Unsure {
         return;
     }
@@ -71,6 +91,7 @@ fn withdraw(verdict: &mut FlowVerdict, model: &Model) {
     verdict.score = verdict.forest_score_max;
     verdict.probability = model.probability(verdict.score);
     verdict.verdict = model.verdict(verdict.score);
+    verdict.false_alarms_per_host_day = model.expected_false_alarms_per_host_day(verdict.score);
     if verdict.verdict < Verdict::Unsure {
         verdict.kind = None;
         verdict.reasons.clear();

@@ -272,6 +272,13 @@ impl Task {
     }
 
     fn take(&mut self, chunk: Chunk) {
+        if let Some(model) = chunk.model {
+            let client = &mut self.client;
+            if client.hello.model_id != model.id() {
+                client.hello.model_id = model.id().into();
+            }
+            client.context.model = Some(model);
+        }
         let now_ms = self.now_ms();
         for observation in chunk.observations {
             let record = self

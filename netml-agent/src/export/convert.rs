@@ -14,7 +14,7 @@ use crate::verdict::Verdict;
 /// What the messages say beside the observation itself.
 #[derive(Clone, Default)]
 pub struct Context {
-    /// The model that judges.
+    /// The model that judged what is told now.
     pub model: Option<Arc<Model>>,
     /// The interfaces watched.
     pub interfaces: Watched,
@@ -66,10 +66,7 @@ impl Context {
         };
         let also_seen_on = self.also_seen_on(&report);
         let verdict = report.verdict;
-        let judged = self
-            .model
-            .as_ref()
-            .filter(|_| verdict.verdict != Verdict::NoVerdict);
+        let judged = verdict.verdict != Verdict::NoVerdict;
         v1::Flow {
             flow_id: report.flow_id,
             state: state.into(),
@@ -100,7 +97,7 @@ impl Context {
                     contribution: reason.contribution.into(),
                 })
                 .collect(),
-            model_id: judged.map_or_else(String::new, |model| model.id().into()),
+            model_id: verdict.model_id.as_deref().unwrap_or_default().into(),
             lost_meanwhile: verdict.lost_meanwhile,
             unrecorded_packets: report.unrecorded_packets,
             rule: verdict.rule.map(|finding| v1::RuleFinding {
@@ -110,11 +107,11 @@ impl Context {
             }),
             forest: wire_verdict(verdict.forest).into(),
             forest_score: verdict.forest_score.into(),
-            expected_false_alarms_per_day: judged.map_or(0.0, |model| {
-                model
-                    .expected_false_alarms_per_host_day(verdict.score)
-                    .into()
-            }),
+            expected_false_alarms_per_day: if judged {
+                verdict.false_alarms_per_host_day.into()
+            } else {
+                0.0
+            },
             initiator_direction: wire_direction(report.initiator_direction).into(),
             kind: verdict.kind.unwrap_or_default(),
         }

@@ -12,10 +12,13 @@
 //! [`batcher::BACKLOG_RECORDS_MAX`] records and [`batcher::BACKLOG_BYTES_MAX`] bytes waiting. At
 //! each of them records are given up and counted as `backlog-full`.
 
+use std::sync::Arc;
+
 use netml_proto::v1;
 
 use crate::engine::FlowReport;
 use crate::engine::JudgedPacket;
+use crate::model::Model;
 
 pub mod batcher;
 pub mod client;
@@ -45,6 +48,8 @@ pub enum Observation {
 pub struct Chunk {
     /// To be added to a monotonic time for unix nanoseconds.
     pub unix_offset_ns: i64,
+    /// The model that judged its packets, where it is not the one known from the start.
+    pub model: Option<Arc<Model>>,
     /// In the order they were made.
     pub observations: Vec<Observation>,
 }

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use super::sampler::Sampler;
 use super::{Chunk, Observation};
 use crate::engine::{FlowReport, JudgedPacket, Sink};
+use crate::model::Model;
 
 /// Observations of a full chunk.
 pub const CHUNK_OBSERVATIONS: usize = 256;
@@ -55,6 +56,7 @@ pub struct Outbox {
     pending: Vec<Observation>,
     sampler: Sampler,
     unix_offset_ns: i64,
+    model: Option<Arc<Model>>,
     flow_id_base: u64,
     packets: u64,
     books: Arc<OutboxBooks>,
@@ -70,6 +72,7 @@ impl Outbox {
             pending: Vec::with_capacity(CHUNK_OBSERVATIONS),
             sampler,
             unix_offset_ns: 0,
+            model: None,
             flow_id_base: 0,
             packets: 0,
             books: Arc::default(),
@@ -88,6 +91,12 @@ impl Outbox {
             self.hand_over();
             self.unix_offset_ns = unix_offset_ns;
         }
+    }
+
+    /// Sets the model that judges from now on; what was gathered goes with the old one.
+    pub fn set_model(&mut self, now_ns: u64, model: Arc<Model>) {
+        self.flush(now_ns);
+        self.model = Some(model);
     }
 
     /// Sets what is added to the flow numbers of the engine, which begin at 1 in every engine; a
@@ -156,6 +165,7 @@ impl Outbox {
         let count = self.pending.len() as u64;
         let chunk = Chunk {
             unix_offset_ns: self.unix_offset_ns,
+            model: self.model.clone(),
             observations: std::mem::replace(
                 &mut self.pending,
                 Vec::with_capacity(CHUNK_OBSERVATIONS),
@@ -228,6 +238,19 @@ mod tests {
         assert_eq!(books.sampled.load(Ordering::Relaxed), 10);
         assert_eq!(books.left_out.load(Ordering::Relaxed), 15);
         assert_eq!(receiver.try_recv().unwrap().observations.len(), 10);
+    }
+
+    #[test]
+    fn packets_go_with_the_model_that_judged_them() {
+        let (mut outbox, mut receiver) = outbox(8);
+        let model = Arc::new(crate::model::embedded().unwrap());
+        outbox.packet(&judged(1, Verdict::Normal));
+        outbox.set_model(1, Arc::clone(&model));
+        outbox.packet(&judged(2, Verdict::Normal));
+        outbox.flush(2);
+        let (before, after) = (receiver.try_recv().unwrap(), receiver.try_recv().unwrap());
+        assert!(before.model.is_none() && before.observations.len() == 1);
+        assert_eq!(after.model.unwrap().id(), model.id());
     }
 
     #[test]

@@ -94,7 +94,7 @@ pub fn summary(model: &Model) -> Summary {
         card.remove("self_test");
     }
     Summary {
-        id: model.id().to_string(),
+        id: model.id().into(),
         format_version: FORMAT_VERSION,
         schema_digest: parts.schema_digest.clone(),
         schema_is_of_this_build: model.is_of_this_schema(),

@@ -308,6 +308,30 @@ impl Forest {
         votes
     }
 
+    /// See [`super::Model::majority`].
+    pub(super) fn majority(&self, rows: &[[f32; FEATURES]], leaves: &mut Leaves) -> Vec<u8> {
+        let mut classes = Vec::with_capacity(rows.len());
+        for rows in rows.chunks(LANES) {
+            self.walk(rows, leaves);
+            for lane in 0..rows.len() {
+                // A vote has seven bits.
+                let mut votes = [0_u16; 128];
+                for (tree, reached) in self.trees.iter().zip(leaves.0.iter()) {
+                    let leaf = &tree.nodes[usize::from(reached[lane])];
+                    votes[usize::from(leaf.vote())] += 1;
+                }
+                let mut best = 0;
+                for class in 1..=self.attack_classes {
+                    if votes[class] > votes[best] {
+                        best = class;
+                    }
+                }
+                classes.push(best as u8);
+            }
+        }
+        classes
+    }
+
     /// See [`super::Model::explain`].
     pub(super) fn explain(&self, row: &[f32; FEATURES]) -> Explanation {
         let mut bias = 0_i64;

@@ -13,6 +13,7 @@ mod self_test;
 pub(crate) mod testing;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::flow::{FEATURES, schema};
 use crate::verdict::Verdict;
@@ -89,7 +90,7 @@ pub struct ModelParts {
 
 /// A checked forest, ready to serve.
 pub struct Model {
-    id: String,
+    id: Arc<str>,
     parts: ModelParts,
 }
 
@@ -125,12 +126,14 @@ impl Model {
     /// The same against a given schema digest.
     pub(crate) fn from_bytes_of_schema(bytes: &[u8], digest: &str) -> Result<Self, ModelError> {
         let (id, parts) = format::decode(bytes, Some(digest))?;
+        let id = id.into();
         Self { id, parts }.tested()
     }
 
     /// The same of any schema that has as many features: to look at it, never to serve it.
     pub(crate) fn from_bytes_of_any_schema(bytes: &[u8]) -> Result<Self, ModelError> {
         let (id, parts) = format::decode(bytes, None)?;
+        let id = id.into();
         Self { id, parts }.tested()
     }
 
@@ -166,6 +169,12 @@ impl Model {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The same, to be kept by verdicts: they tell who gave them after the model has gone.
+    #[must_use]
+    pub fn shared_id(&self) -> Arc<str> {
+        Arc::clone(&self.id)
     }
 
     /// Class names; the first is "normal".
@@ -218,6 +227,13 @@ impl Model {
     #[must_use]
     pub fn votes(&self, row: &[f32; FEATURES]) -> Vec<u32> {
         self.parts.forest.votes(row, self.parts.classes.len())
+    }
+
+    /// The class most trees vote for, per row; the lowest of equals. What [`Self::votes`] counts, for
+    /// many rows at once.
+    #[must_use]
+    pub fn majority(&self, rows: &[[f32; FEATURES]], leaves: &mut Leaves) -> Vec<u8> {
+        self.parts.forest.majority(rows, leaves)
     }
 
     /// Calibrated probability of attack at the model's reference share, 0 to 1.

@@ -91,6 +91,15 @@ fn votes_count_every_tree_once_and_follow_the_leaves() {
             .filter(|tree| usize::from(tree.nodes[tree.leaf(&row)].vote()) == class);
         assert_eq!(expected.count(), *votes as usize);
     }
+    let mut numbers = Numbers(80);
+    let rows: Vec<_> = (0..50).map(|_| numbers.row()).collect();
+    let majority = model.majority(&rows, &mut Leaves::default());
+    for (row, class) in rows.iter().zip(majority) {
+        let votes = model.votes(row);
+        let most = votes.iter().max().expect("classes");
+        let first = votes.iter().position(|count| count == most);
+        assert_eq!(first, Some(usize::from(class)));
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod links;
 mod misuse;
 mod model;
 mod path;
+mod reload;
 mod replay;
 mod stream;
 

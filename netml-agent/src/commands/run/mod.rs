@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::events::ModelChange;
 use super::identity::{self, SourceArg};
 use super::{Misuse, ModelArgs, TunnelArgs};
 use crate::diagnose::{Accept, Runner};
@@ -30,11 +31,13 @@ use crate::probe::{
 
 mod books;
 mod links;
+mod model_file;
 mod printer;
 mod reader;
 mod totals;
 
 use links::Links;
+use model_file::{Look, ModelFile};
 use reader::{Hindrance, LiveState, Reader, Sinks};
 use totals::Reporter;
 
@@ -189,6 +192,7 @@ impl Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let endpoint = identity::endpoint(&args.collector)?;
     let sensor = identity::sensor_name(args.sensor.as_deref())?;
+    let model_file = args.model.model.as_deref().map(ModelFile::new);
     let model = args.model.load()?;
     let flow_id_base = identity::flow_id_base()?;
     let (mut probe, ring) = Probe::attach(&args.probe_settings()).map_err(probe_error)?;
@@ -224,6 +228,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             pause: Duration::from_secs(args.test_reader_pause_s),
         },
         model,
+        model_file,
         context: context.clone(),
         flow_id_base,
         seed: hello.stream_id,
@@ -276,6 +281,7 @@ struct Session {
     maps: FlowMaps,
     hindrance: Hindrance,
     model: Option<Arc<Model>>,
+    model_file: Option<ModelFile>,
     context: Context,
     flow_id_base: u64,
     seed: u64,
@@ -292,6 +298,7 @@ impl Session {
             maps,
             hindrance,
             model,
+            model_file,
             context,
             flow_id_base,
             seed,
@@ -301,6 +308,7 @@ impl Session {
         } = self;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot take signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot take signals")?;
+        let mut hang_up = signal(SignalKind::hangup()).context("cannot take signals")?;
         let exporter = client.map(Exporter::start);
         let outbox = |sender, samples| {
             let sampler = Sampler::new(samples, seed);
@@ -330,6 +338,11 @@ impl Session {
             settings.flows_max,
         );
         reporter.started(model.as_deref());
+        let mut models = Models {
+            file: model_file,
+            in_use: model.clone(),
+            state: Arc::clone(&state),
+        };
         let reader = Reader::new(
             ring,
             maps,
@@ -351,7 +364,9 @@ impl Session {
                         follow(&mut probe, &[], &watched, &mut reporter)?;
                     }
                     reporter.report(&probe)?;
+                    models.look(&mut reporter).await;
                 }
+                _ = hang_up.recv() => models.reload(&mut reporter).await,
                 gone = links.news() => follow(&mut probe, &gone, &watched, &mut reporter)?,
                 _ = interrupt.recv() => break None,
                 _ = terminate.recv() => break None,
@@ -389,6 +404,82 @@ impl Session {
             tracing::warn!("the printer's thread died");
         }
         finish(&done, delivered.as_ref())
+    }
+}
+
+/// The model in use and the file it is from.
+struct Models {
+    file: Option<ModelFile>,
+    in_use: Option<Arc<Model>>,
+    state: Arc<LiveState>,
+}
+
+impl Models {
+    /// Reads the file anew where it has changed.
+    async fn look(&mut self, reporter: &mut Reporter) {
+        match self.file.as_mut().map(ModelFile::look) {
+            Some(Look::Changed) => self.reload(reporter).await,
+            Some(Look::Gone) => tracing::warn!("the model file is gone; its model stays in use"),
+            Some(Look::Unchanged | Look::Settling) | None => {}
+        }
+    }
+
+    /// Reads the file anew and hands its model to the reader; one that cannot be used changes
+    /// nothing.
+    async fn reload(&mut self, reporter: &mut Reporter) {
+        let (Some(mut file), Some(in_use)) = (self.file.take(), self.in_use.clone()) else {
+            tracing::info!("no model file to read again: start with `--model FILE` to change it");
+            return;
+        };
+        let path = file.path().display().to_string();
+        // Off this thread: a large file must not hold the totals.
+        let read = tokio::task::spawn_blocking(move || {
+            let read = file.read();
+            (file, read)
+        });
+        let read = match read.await {
+            Ok((file, read)) => {
+                self.file = Some(file);
+                read
+            }
+            Err(error) => {
+                tracing::error!(%error, "the thread that reads the model died; it is not read again");
+                return;
+            }
+        };
+        match read {
+            Ok(model) if model.id() == in_use.id() => {
+                tracing::info!(model = model.id(), "the model file holds the model in use");
+            }
+            Ok(model) => {
+                let model = Arc::new(model);
+                tracing::info!(
+                    model = model.id(),
+                    before = in_use.id(),
+                    path,
+                    "model loaded"
+                );
+                self.state.hand_model(Arc::clone(&model));
+                reporter.model(&ModelChange::Loaded {
+                    model_id: model.id(),
+                    before: in_use.id(),
+                });
+                self.in_use = Some(model);
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                tracing::warn!(
+                    model = in_use.id(),
+                    path,
+                    reason,
+                    "the new model is refused"
+                );
+                reporter.model(&ModelChange::Refused {
+                    model_id: in_use.id(),
+                    reason: &reason,
+                });
+            }
+        }
     }
 }
 

@@ -20,11 +20,14 @@ const NAME_CHARS_MAX: usize = 64;
 /// chunks is gone.
 pub(super) fn start(
     mut chunks: mpsc::Receiver<Chunk>,
-    context: Context,
+    mut context: Context,
     closed: mpsc::Sender<()>,
 ) -> JoinHandle<()> {
     std::thread::spawn(move || {
         while let Some(chunk) = chunks.blocking_recv() {
+            if let Some(model) = chunk.model {
+                context.model = Some(model);
+            }
             let text: String = chunk
                 .observations
                 .iter()

@@ -1,7 +1,7 @@
 //! The reader's thread: ring and flow maps → engine → sinks. It waits for the ring only.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::books::LiveBooks;
 use crate::engine::{Books, Engine, FlowReport, FlowState, FlowTotals, JudgedPacket, Sink};
 use crate::export::Outbox;
+use crate::model::Model;
 use crate::probe::{FlowMaps, KnownFlow, ProbeError, RingReader};
 use crate::sys;
 
@@ -38,6 +39,10 @@ const READ_IDLE_NS: u64 = 30_000_000_000;
 pub(super) struct LiveState {
     /// Set once the probe is detached: drain what is left and end.
     pub(super) stop: AtomicBool,
+    /// A model to judge by from now on, until the reader takes it.
+    pub(super) next_model: Mutex<Option<Arc<Model>>>,
+    /// Set where there is one: a look at it costs nothing.
+    pub(super) has_next_model: AtomicBool,
     /// 1 while the kernel counts packets by flow.
     pub(super) stepped_down: AtomicU64,
     /// Monotonic time of the latest change of that; 0: none yet.
@@ -73,6 +78,28 @@ pub(super) struct LiveState {
 }
 
 impl LiveState {
+    /// Hands a model to the reader; one that it has not taken yet is replaced.
+    pub(super) fn hand_model(&self, model: Arc<Model>) {
+        let mut next = self
+            .next_model
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *next = Some(model);
+        self.has_next_model.store(true, Ordering::Release);
+    }
+
+    fn take_model(&self) -> Option<Arc<Model>> {
+        if !self.has_next_model.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut next = self
+            .next_model
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.has_next_model.store(false, Ordering::Relaxed);
+        next.take()
+    }
+
     fn publish(&self, books: &Books) {
         for (cell, value) in [
             (&self.packets_in, books.packets_in),
@@ -388,6 +415,7 @@ impl Reader {
                 .give(&self.ring, &mut self.engine, &mut self.sinks);
             if before_ns.saturating_sub(ticked_ns) >= TICK_NS {
                 ticked_ns = before_ns;
+                self.change_model(before_ns);
                 self.maps
                     .tick(before_ns, &self.ring, &mut self.engine, &self.state)?;
                 self.maps
@@ -419,6 +447,17 @@ impl Reader {
             .map_out
             .store(self.maps.maps.books().frames, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Takes a model that waits: what was judged before goes with the old one.
+    fn change_model(&mut self, now_ns: u64) {
+        if let Some(model) = self.state.take_model() {
+            self.engine.flush(&mut self.sinks);
+            for outbox in self.sinks.outboxes() {
+                outbox.set_model(now_ns, Arc::clone(&model));
+            }
+            self.engine.set_model(Some(model));
+        }
     }
 
     fn drain(&mut self) -> usize {

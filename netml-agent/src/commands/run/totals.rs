@@ -87,6 +87,11 @@ impl Reporter {
         self.send(events::started(sys::unix_ns(), model));
     }
 
+    /// What became of a changed model file.
+    pub(super) fn model(&mut self, change: &events::ModelChange<'_>) {
+        self.send(vec![events::model(sys::unix_ns(), change)]);
+    }
+
     /// The last event.
     pub(super) fn stopped(&mut self) {
         self.send(vec![events::stopped(sys::unix_ns())]);
@@ -335,6 +340,7 @@ impl Reporter {
         let count = records.len() as u64;
         let chunk = Chunk {
             unix_offset_ns: 0,
+            model: None,
             observations: records.into_iter().map(Observation::Record).collect(),
         };
         collector
