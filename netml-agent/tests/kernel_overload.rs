@@ -225,6 +225,34 @@ fn a_flow_keeps_its_first_records_its_turns_and_one_in_k_while_stepped_down() {
     assert_eq!(counters.recorded + counters.mapped, 104);
 }
 
+/// A program that has just found an entry counts there, removed or not: in the latter case the
+/// books would miss a frame.
+#[test]
+fn an_entry_in_use_stays_though_all_its_packets_were_recorded() {
+    if !may_load() {
+        return;
+    }
+    let mut bench = Bench::new(StepDownSettings {
+        high_mark_bytes: 0,
+        low_mark_bytes: 0,
+        ..StepDownSettings::of_ring(RING_BYTES)
+    });
+    let (a, b) = ((0x0a00_0001, 4000), (0x0a00_0002, 80));
+    let one_way = tcp((0x0a00_0003, 4000), b, ACK, 0);
+    bench.run(Direction::Ingress, &tcp(a, b, ACK, 0), 1);
+    bench.run(Direction::Egress, &tcp(b, a, ACK, 0), 1);
+    bench.run(Direction::Ingress, &one_way, 1);
+    assert_eq!(bench.counters().recorded, 3);
+    let now_ns = bench.state().since_mono_ns;
+    bench.read(now_ns + 1_000_000_000);
+    let books = bench.loaded.flows.books();
+    assert_eq!((books.removed, books.opening), (0, 2));
+    bench.read(now_ns + 600_000_000_000);
+    bench.read(now_ns + 600_000_000_000);
+    let books = bench.loaded.flows.books();
+    assert_eq!((books.removed, books.opening), (3, 0));
+}
+
 /// Half-open flows of as many sources, one established flow among them.
 fn flood(sources: u32) {
     const OPENING_ENTRIES: u32 = 512;

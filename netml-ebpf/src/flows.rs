@@ -172,6 +172,10 @@ fn find(walked: &Walked, slot: u8, direction: Direction) -> Flow {
 #[inline(always)]
 fn open(scratch: &mut FlowScratch, keyed: &Keyed, direction: Direction) -> Option<*mut FlowEntry> {
     scratch.entry = FlowEntry {
+        // The reader removes what was not used for long: this one is in use, whether its packets
+        // are counted or recorded.
+        // SAFETY: the helper has no preconditions.
+        first_mono_ns: unsafe { bpf_ktime_get_ns() },
         begun: FlowEntry::begun_by(keyed, direction),
         ..EMPTY
     };
@@ -199,6 +203,8 @@ fn establish(scratch: &mut FlowScratch, opened: *mut FlowEntry) -> Option<*mut F
                 flags: (*opened).high.recorded_only(),
                 ..EMPTY.high
             },
+            // As in `open`.
+            first_mono_ns: bpf_ktime_get_ns(),
             records: (*opened).records,
             begun: (*opened).begun,
             ..EMPTY
