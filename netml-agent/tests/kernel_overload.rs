@@ -2,8 +2,8 @@
 //! flows keep exact totals, half-open flows cannot crowd out established ones, and the kernel goes
 //! back to recording everything by itself.
 //!
-//! The first tests run the programs over hand-made frames. The last one runs the sensor itself in
-//! a namespace, with a reader that rests.
+//! The first tests run the programs over hand-made frames. The last ones run the sensor itself in
+//! a namespace, with a reader that rests, and under a flood from inside the kernel.
 #![allow(
     clippy::unwrap_used,
     clippy::let_underscore_must_use,
@@ -11,10 +11,13 @@
 )]
 
 mod kernel;
+/// The benches send by the same means.
+#[path = "../../xtask/src/bench/live_frames.rs"]
+mod live_frames;
 
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -359,10 +362,18 @@ const A: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
 const B: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 2);
 const A_MAC: &str = "02:00:00:00:98:01";
 const B_MAC: &str = "02:00:00:00:98:02";
+const A_MAC_BYTES: [u8; 6] = [2, 0, 0, 0, 0x98, 1];
+const B_MAC_BYTES: [u8; 6] = [2, 0, 0, 0, 0x98, 2];
 const FIRST_PORT: u16 = 6_000;
 const FLOWS: u16 = 8;
 const DATAGRAMS: u32 = 20_000;
 const DATAGRAM_BYTES: usize = 64;
+/// Of the TCP connection that lives beside what floods.
+const TALK_PORT: u16 = 7_000;
+const TALK_BYTES: usize = 100;
+const TALKS: u32 = 2_000;
+/// Nobody's: the host takes the frame, finds no way and answers nothing.
+const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 /// Ethernet, IPv4 and UDP headers.
 const HEADER_BYTES: u64 = 14 + 20 + 8;
 /// What the sensor may take more while it is behind: nothing grows with packets.
@@ -372,7 +383,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 #[test]
 fn a_sensor_whose_reader_rests_keeps_exact_totals_and_flows_and_recovers() {
     if may_load() {
-        overload("r", &["--test-reader-pause-s", "3"]);
+        overload("r", &["--test-reader-pause-s", "10"]);
     }
 }
 
@@ -387,11 +398,14 @@ fn a_sensor_whose_reader_is_slow_keeps_exact_totals_and_flows_and_recovers() {
 fn overload(tag: &str, hindrance: &[&str]) {
     let space = Space::new(tag);
     let mut sensor = Sensor::start(&space, hindrance);
+    let linked_before = space.link_packets();
     // Both ends of every flow have spoken, and the reader has begun its rest.
+    let mut talk = Talk::start(&space);
     space.exchange(10);
     let resident_kib = sensor.resident_kib();
-    let linked_before = space.link_packets();
+    talk.go_on();
     space.exchange(DATAGRAMS);
+    let talked = talk.end();
     let linked = {
         let now = space.link_packets();
         (now.0 - linked_before.0, now.1 - linked_before.1)
@@ -409,11 +423,12 @@ fn overload(tag: &str, hindrance: &[&str]) {
     assert!(status, "{told}");
     assert!(told.trim_end().ends_with("books balance"), "{told}");
     let each = u64::from(DATAGRAMS) + 10;
+    let datagrams = each * u64::from(FLOWS);
     assert_eq!(
         linked,
         (
-            u64::from(DATAGRAMS) * u64::from(FLOWS),
-            u64::from(DATAGRAMS) * u64::from(FLOWS)
+            datagrams + talked.out.packets,
+            datagrams + talked.back.packets
         ),
         "the link took them all"
     );
@@ -422,20 +437,83 @@ fn overload(tag: &str, hindrance: &[&str]) {
     assert!(mapped > u64::from(DATAGRAMS), "{kernel}");
     assert_eq!(
         number_before(kernel, " packets, "),
-        each * u64::from(FLOWS) * 2,
+        datagrams * 2 + talked.out.packets + talked.back.packets,
         "{kernel}"
     );
     assert_eq!(
         number_before(kernel, " bytes"),
-        each * u64::from(FLOWS) * 2 * (DATAGRAM_BYTES as u64 + HEADER_BYTES),
+        datagrams * 2 * (DATAGRAM_BYTES as u64 + HEADER_BYTES)
+            + talked.out.bytes
+            + talked.back.bytes,
         "{kernel}"
     );
     assert!(!kernel.contains("ring-full"), "{kernel}");
     for port in FIRST_PORT..FIRST_PORT + FLOWS {
-        let (packets, bytes) = sums_of(&flows, port);
-        assert_eq!(packets, each * 2, "port {port}:\n{flows}");
-        assert_eq!(bytes, packets * (DATAGRAM_BYTES as u64 + HEADER_BYTES));
+        let [there, back] = sums_of(&flows, port);
+        assert_eq!(there.packets, each, "port {port}:\n{flows}");
+        assert_eq!(back.packets, each, "port {port}:\n{flows}");
+        assert_eq!(
+            there.bytes + back.bytes,
+            each * 2 * (DATAGRAM_BYTES as u64 + HEADER_BYTES)
+        );
     }
+    assert_eq!(
+        sums_of(&flows, TALK_PORT),
+        [talked.out, talked.back],
+        "{flows}"
+    );
+}
+
+#[test]
+fn half_open_flows_of_a_million_sources_on_the_wire_age_and_leave_an_established_one_exact() {
+    if !may_load() {
+        return;
+    }
+    const SOURCES: u64 = 1 << 20;
+    let space = Space::new("f");
+    let mut sensor = Sensor::start(&space, &[]);
+    let mut talk = Talk::start(&space);
+    let flood = |space: &Space| {
+        let mut flood = space.role(&space.b, "role_flood", "b").spawn().unwrap();
+        assert!(flood.wait().unwrap().success());
+    };
+    // Tables and maps fill up once.
+    flood(&space);
+    let resident_kib = sensor.resident_kib();
+    talk.go_on();
+    flood(&space);
+    let talked = talk.end();
+    let grown_kib = sensor.resident_kib().saturating_sub(resident_kib);
+    assert!(grown_kib < GROWTH_KIB_MAX, "{grown_kib} KiB more");
+    // Half-open flows live ten seconds from their last packet, and so does what the kernel keeps of
+    // them, once the reader has come so far.
+    assert!(
+        sensor.says("every packet is recorded again"),
+        "{}",
+        sensor.told()
+    );
+    std::thread::sleep(Duration::from_secs(13));
+    let (status, flows) = sensor.stop();
+    let told = sensor.told();
+    assert!(status, "{told}");
+    assert!(told.trim_end().ends_with("books balance"), "{told}");
+    let kernel = told.lines().find(|l| l.contains("kernel:")).unwrap();
+    let seen = number_before(kernel, " packets, ") - talked.out.packets - talked.back.packets;
+    // Between sender and program lies the queue of the veth pair.
+    assert!(seen > SOURCES && seen <= SOURCES * 2, "{kernel}");
+    assert!(number_before(kernel, " flow-map-full") > 0, "{kernel}");
+    assert!(!kernel.contains("ring-full"), "{kernel}");
+    assert_eq!(
+        sums_of(&flows, TALK_PORT),
+        [talked.out, talked.back],
+        "{told}"
+    );
+    let half_open = |word: &str| {
+        let of = |line: &&str| line.contains(&NOBODY.to_string()) && line.contains(word);
+        flows.lines().filter(of).count()
+    };
+    assert!(half_open(" half-open") > 0, "{told}");
+    assert_eq!(half_open(" shutdown"), 0, "all have aged");
 }
 
 /// The number that ends where `text` begins.
@@ -444,23 +522,160 @@ fn number_before(line: &str, text: &str) -> u64 {
     before.split(' ').next_back().unwrap().parse().unwrap()
 }
 
-/// Packets and bytes, both ways, over the printed flows of a port.
-fn sums_of(flows: &str, port: u16) -> (u64, u64) {
-    let mut sums = (0, 0);
+/// Packets and bytes from one end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sum {
+    packets: u64,
+    bytes: u64,
+}
+
+/// Over the printed flows of a port: from their initiator, and back.
+fn sums_of(flows: &str, port: u16) -> [Sum; 2] {
+    let mut sums = [Sum::default(); 2];
     for line in flows
         .lines()
         .filter(|line| line.contains(&format!(":{port} ")))
     {
         let words: Vec<_> = line.split_whitespace().collect();
-        let both = |unit: &str| -> u64 {
+        let both = |unit: &str| -> [u64; 2] {
             let at = words.iter().position(|word| *word == unit).unwrap();
             let (there, back) = words[at - 1].split_once('/').unwrap();
-            there.parse::<u64>().unwrap() + back.parse::<u64>().unwrap()
+            [there, back].map(|number| number.parse().unwrap())
         };
-        sums.0 += both("packets");
-        sums.1 += both("bytes");
+        for ((sum, packets), bytes) in sums.iter_mut().zip(both("packets")).zip(both("bytes")) {
+            sum.packets += packets;
+            sum.bytes += bytes;
+        }
     }
     sums
+}
+
+/// A TCP connection from the sensor's end to the other, by message and echo.
+struct Talk {
+    ends: [(Child, BufReader<std::process::ChildStderr>); 2],
+}
+
+/// What went over its wire, by the kernel's own count of segments.
+struct Talked {
+    out: Sum,
+    back: Sum,
+}
+
+impl Talk {
+    /// Begins it.
+    fn start(space: &Space) -> Self {
+        let ends = [(&space.b, "b"), (&space.a, "a")].map(|(namespace, end)| {
+            let mut child = space.role(namespace, "role_talk", end).spawn().unwrap();
+            let mut told = BufReader::new(child.stderr.take().unwrap());
+            wait_for(&mut told, "ready");
+            (child, told)
+        });
+        Self { ends }
+    }
+
+    fn go_on(&mut self) {
+        let input = self.ends[1].0.stdin.as_mut().unwrap();
+        input.write_all(b"go\n").unwrap();
+    }
+
+    fn end(self) -> Talked {
+        /// Ethernet, IPv4, and TCP with time stamps.
+        const SEGMENT_BYTES: u64 = 14 + 20 + 32;
+        /// A SYN has eight bytes more of options.
+        const SYN_BYTES: u64 = 8;
+        let [back, out] = self.ends.map(|(mut child, mut told)| {
+            let line = wait_for(&mut told, "sent ");
+            assert!(child.wait().unwrap().success());
+            line.split(' ')
+                .skip(1)
+                .map(|number| number.parse().unwrap())
+                .collect::<Vec<u64>>()
+        });
+        let sum = |packets, payload_bytes| Sum {
+            packets,
+            bytes: packets * SEGMENT_BYTES + SYN_BYTES + payload_bytes,
+        };
+        // Of the end with the sensor: what it sent was seen, and so was what reached it.
+        Talked {
+            out: sum(out[0], out[2]),
+            back: sum(out[1], back[2]),
+        }
+    }
+}
+
+/// The first line that begins so.
+fn wait_for(told: &mut impl std::io::BufRead, text: &str) -> String {
+    told.lines()
+        .map(Result::unwrap)
+        .find(|line| line.starts_with(text))
+        .unwrap()
+}
+
+#[test]
+#[ignore = "a role of the tests above"]
+fn role_talk() {
+    let Ok(end) = std::env::var("NETML_TEST_END") else {
+        return;
+    };
+    let address = SocketAddrV4::new(B, TALK_PORT);
+    if end == "b" {
+        let listener = TcpListener::bind(address).unwrap();
+        eprintln!("ready");
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut message = [0; TALK_BYTES];
+        while stream.read_exact(&mut message).is_ok() {
+            stream.write_all(&message).unwrap();
+        }
+        stream.shutdown(Shutdown::Write).unwrap();
+        eprintln!("sent {}", segments(&stream));
+        return;
+    }
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut talk = |messages| {
+        let mut echo = [0; TALK_BYTES];
+        for _ in 0..messages {
+            stream.write_all(&[7; TALK_BYTES]).unwrap();
+            stream.read_exact(&mut echo).unwrap();
+        }
+    };
+    talk(10);
+    eprintln!("ready");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    talk(TALKS);
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
+    eprintln!("sent {}", segments(&stream));
+}
+
+/// Segments out and in, and payload bytes out with what was sent twice (struct tcp_info).
+fn segments(stream: &TcpStream) -> String {
+    let info = live_frames::tcp_info(stream).unwrap();
+    let word = |at: usize| u32::from_ne_bytes(info[at..at + 4].try_into().unwrap());
+    let sent_bytes = u64::from_ne_bytes(info[200..208].try_into().unwrap());
+    format!("{} {} {sent_bytes}", word(136), word(140))
+}
+
+#[test]
+#[ignore = "a role of the tests above"]
+fn role_flood() {
+    const AT_ONCE: u32 = 1 << 13;
+    if std::env::var("NETML_TEST_END").is_err() {
+        return;
+    }
+    let ifindex = std::fs::read_to_string("/sys/class/net/b0/ifindex").unwrap();
+    let target = live_frames::Target {
+        from_mac: B_MAC_BYTES,
+        to_mac: A_MAC_BYTES,
+        to: NOBODY,
+        port: 80,
+    };
+    let kind = live_frames::Kind::Syn;
+    let ifindex = ifindex.trim().parse().unwrap();
+    let sender = live_frames::Sender::new(ifindex, kind, &target, 11, 20).unwrap();
+    for _ in 0..(1 << 20) / AT_ONCE {
+        sender.send(AT_ONCE).unwrap();
+    }
 }
 
 /// Two namespaces joined by `a0` and `b0`; gone at drop.
@@ -500,18 +715,26 @@ impl Space {
         space
     }
 
+    /// One of the roles below, as a program in a namespace.
+    fn role(&self, namespace: &str, role: &str, end: &str) -> Command {
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", namespace])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", role, "--ignored", "--nocapture"])
+            .env("NETML_TEST_END", end)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command
+    }
+
     /// Every flow sends this many datagrams, both ways at once.
     fn exchange(&self, datagrams: u32) {
         let mut senders = [(&self.a, "a"), (&self.b, "b")].map(|(namespace, end)| {
-            let mut child = Command::new("ip")
-                .args(["netns", "exec", namespace])
-                .arg(std::env::current_exe().unwrap())
-                .args(["--exact", "role_send", "--ignored", "--nocapture"])
-                .env("NETML_TEST_END", end)
+            let mut child = self
+                .role(namespace, "role_send", end)
                 .env("NETML_TEST_DATAGRAMS", datagrams.to_string())
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
                 .spawn()
                 .unwrap();
             let told = BufReader::new(child.stderr.take().unwrap());

@@ -3,6 +3,10 @@
 //! Absolute times live here and not in tests, which assert counts and ratios. Results are copied
 //! into `docs/performance.md` by whoever measured them.
 
+mod live;
+mod live_frames;
+mod pair;
+
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -15,8 +19,11 @@ use crate::process::{cargo, target_dir, workspace};
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Subject {
-    /// Kernel cost of a frame (root), and from a file to verdicts stage by stage
+    /// Kernel cost of a frame and the live sensor (both root), and from a file to verdicts stage by
+    /// stage
     Capture,
+    /// Of these the live sensor alone (root)
+    Live,
     /// The forest by itself
     Model,
     /// The whole sensor over a capture file, start of the program included
@@ -32,9 +39,12 @@ pub(crate) struct BenchArgs {
     /// Capture to replay; without it the one of the repository
     #[arg(long, value_name = "FILE")]
     capture: Option<PathBuf>,
-    /// Rounds of the replay, odd, so that there is a median
+    /// Rounds of the replay and of bulk TCP, odd, so that there is a median
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99))]
     rounds: u32,
+    /// Of the live sensor this part only
+    #[arg(long, value_enum)]
+    part: Option<live::Part>,
 }
 
 /// Runs `xtask bench`.
@@ -46,9 +56,14 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     match args.subject {
         None => {
             bench(&["--benches"])?;
-            replay(args)
+            replay(args)?;
+            live(args)
         }
-        Some(Subject::Capture) => bench(&["--bench", "kernel", "--bench", "pipeline"]),
+        Some(Subject::Capture) => {
+            bench(&["--bench", "kernel", "--bench", "pipeline"])?;
+            live(args)
+        }
+        Some(Subject::Live) => live(args),
         Some(Subject::Model) => bench(&["--bench", "model"]),
         Some(Subject::Replay) => replay(args),
     }
@@ -65,9 +80,8 @@ fn bench(which: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The whole replay of a capture file, with and without the forest in turn, so that a slow moment
-/// of the machine hits both alike.
-fn replay(args: &BenchArgs) -> anyhow::Result<()> {
+/// The release build of the sensor.
+fn build() -> anyhow::Result<()> {
     let status = cargo()
         .args([
             "build",
@@ -80,6 +94,19 @@ fn replay(args: &BenchArgs) -> anyhow::Result<()> {
         .status()
         .context("cannot run cargo")?;
     ensure!(status.success(), "the build failed");
+    Ok(())
+}
+
+/// The whole sensor on a wire of its own.
+fn live(args: &BenchArgs) -> anyhow::Result<()> {
+    build()?;
+    live::run(args.part, args.rounds)
+}
+
+/// The whole replay of a capture file, with and without the forest in turn, so that a slow moment
+/// of the machine hits both alike.
+fn replay(args: &BenchArgs) -> anyhow::Result<()> {
+    build()?;
     let capture = args
         .capture
         .clone()

@@ -1,4 +1,5 @@
-//! The few system calls std has no safe form for. The only module of xtask with unsafe code.
+//! The few system calls std has no safe form for. With the sender of the benches the
+//! only module of xtask with unsafe code.
 #![expect(
     unsafe_code,
     reason = "namespaces, packet sockets, signals and poll have no safe form in std"
