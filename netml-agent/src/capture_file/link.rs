@@ -10,6 +10,16 @@ const PACKET_OUTGOING: u16 = 4;
 const COOKED_BYTES: u32 = 16;
 const COOKED2_BYTES: u32 = 20;
 const NULL_BYTES: u32 = 4;
+const ETHERTYPE_MPLS: u16 = 0x8847;
+const ETHERTYPE_MPLS_MULTICAST: u16 = 0x8848;
+const ETHERTYPE_PPPOE_SESSION: u16 = 0x8864;
+/// Address and control of PPP in HDLC-like framing (RFC 1662 §3.1).
+const PPP_ADDRESS_CONTROL: u16 = 0xff03;
+/// Addresses of Cisco's HDLC framing, unicast and multicast (RFC 1547 §4.3.1); a control byte and
+/// an EtherType follow.
+const CISCO_UNICAST: u8 = 0x0f;
+const CISCO_MULTICAST: u8 = 0x8f;
+const CISCO_BYTES: u32 = 4;
 
 /// A link type of the pcap registry, as far as it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +38,10 @@ pub enum LinkType {
     LinuxCooked2,
     /// 0 and 108: an address family of four bytes, in the byte order of whoever captured.
     Null,
+    /// 9 and 50: PPP, with HDLC-like or Cisco's framing before it or none.
+    Ppp,
+    /// 51: a PPPoE header and what is behind it.
+    Pppoe,
     /// Any other, by its number.
     Other(u32),
 }
@@ -39,6 +53,8 @@ impl LinkType {
         match number {
             0 | 108 => Self::Null,
             1 => Self::Ethernet,
+            9 | 50 => Self::Ppp,
+            51 => Self::Pppoe,
             12 | 14 | 101 => Self::RawIp,
             113 => Self::LinuxCooked,
             228 => Self::RawIpv4,
@@ -52,7 +68,9 @@ impl LinkType {
     ///
     /// # Errors
     /// [`LossReason::TruncatedLink`] inside the header, [`LossReason::OtherEthertype`] for a
-    /// family that is not IP, [`LossReason::CaptureRefused`] for a link type that is not read.
+    /// family that is not IP, [`LossReason::PppControl`] for a PPP protocol that is not,
+    /// [`LossReason::PppoeDiscovery`] for a PPPoE packet outside a session,
+    /// [`LossReason::CaptureRefused`] for a link type that is not read.
     pub fn start<B: HeaderBytes + ?Sized>(
         self,
         bytes: &B,
@@ -86,9 +104,42 @@ impl LinkType {
                 let low = bytes.u16_at(2).ok_or(CUT)?;
                 network(NULL_BYTES, family_ethertype(high, low)?)
             }
+            Self::Ppp => {
+                let (offset, ethertype) = ppp(bytes)?;
+                network(offset, ethertype)
+            }
+            Self::Pppoe => match bytes.u8_at(1).ok_or(CUT)? {
+                0 => network(0, ETHERTYPE_PPPOE_SESSION),
+                _ => return Err(LossReason::PppoeDiscovery),
+            },
             Self::Other(_) => return Err(LossReason::CaptureRefused),
         };
         Ok((link, Direction::Ingress))
+    }
+}
+
+/// Where the packet behind a PPP header begins, and its EtherType. The framing may be left out, and
+/// so may the first byte of the protocol, which is then odd (RFC 1661 §6.5 and §6.6).
+fn ppp<B: HeaderBytes + ?Sized>(bytes: &B) -> Result<(u32, u16), LossReason> {
+    const CUT: LossReason = LossReason::TruncatedLink;
+    let first = bytes.u8_at(0).ok_or(CUT)?;
+    if matches!(first, CISCO_UNICAST | CISCO_MULTICAST) {
+        return Ok((CISCO_BYTES, bytes.u16_at(2).ok_or(CUT)?));
+    }
+    let is_framed = bytes.u16_at(0) == Some(PPP_ADDRESS_CONTROL);
+    let at = if is_framed { 2 } else { 0 };
+    let first = bytes.u8_at(at).ok_or(CUT)?;
+    let (protocol, offset) = if first & 1 != 0 {
+        (u16::from(first), at + 1)
+    } else {
+        (bytes.u16_at(at).ok_or(CUT)?, at + 2)
+    };
+    match protocol {
+        0x0021 => Ok((offset, ETHERTYPE_IPV4)),
+        0x0057 => Ok((offset, ETHERTYPE_IPV6)),
+        0x0281 => Ok((offset, ETHERTYPE_MPLS)),
+        0x0283 => Ok((offset, ETHERTYPE_MPLS_MULTICAST)),
+        _ => Err(LossReason::PppControl),
     }
 }
 

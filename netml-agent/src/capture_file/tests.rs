@@ -244,6 +244,9 @@ fn every_link_type_leads_to_the_same_packet() {
         frame.extend(udp_packet(9));
         frame
     };
+    let behind = |header: &[u8]| [header, &udp_packet(9)].concat();
+    // Session 7, 39 bytes: the protocol and the packet.
+    let session = [0x11, 0, 0, 7, 0, 39, 0x00, 0x21];
     let cases = [
         (1, udp_frame(9), Direction::Ingress),
         (12, udp_packet(9), Direction::Ingress),
@@ -257,11 +260,71 @@ fn every_link_type_leads_to_the_same_packet() {
         (0, with_family([2, 0, 0, 0]), Direction::Ingress),
         (0, with_family([0, 0, 0, 2]), Direction::Ingress),
         (108, with_family([0, 0, 0, 2]), Direction::Ingress),
+        (9, behind(&[0x00, 0x21]), Direction::Ingress),
+        (9, behind(&[0xff, 0x03, 0x00, 0x21]), Direction::Ingress),
+        (9, behind(&[0x21]), Direction::Ingress),
+        (50, behind(&[0xff, 0x03, 0x00, 0x21]), Direction::Ingress),
+        (50, behind(&[0xff, 0x03, 0x21]), Direction::Ingress),
+        // An MPLS label, the last of its stack.
+        (
+            50,
+            behind(&[0xff, 0x03, 0x02, 0x81, 0, 0, 0x11, 64]),
+            Direction::Ingress,
+        ),
+        // Cisco's framing.
+        (50, behind(&[0x0f, 0, 0x08, 0]), Direction::Ingress),
+        (50, behind(&[0x8f, 0, 0x08, 0]), Direction::Ingress),
+        (51, behind(&session), Direction::Ingress),
     ];
     for (link_type, frame, direction) in cases {
         let records = records(pcap(link_type, &[frame]));
         assert_eq!(records[0].payload_bytes, 9, "link type {link_type}");
         assert_eq!(records[0].direction(), direction, "link type {link_type}");
+    }
+}
+
+#[test]
+fn what_a_ppp_link_carries_beside_ip_is_counted_by_name() {
+    let lost = |link_type, frame: &[u8]| {
+        let mut reader = read(pcap(link_type, &[frame.to_vec()])).unwrap();
+        match items(&mut reader).0[..] {
+            [Item::Lost(reason, _)] => reason,
+            ref other => panic!("{other:?}"),
+        }
+    };
+    // Link control with and without framing, an address that is PPP's without its control byte.
+    for frame in [
+        &[0xff, 0x03, 0xc0, 0x21, 1, 1, 0, 4][..],
+        &[0xc0, 0x21, 1, 1, 0, 4],
+        &[0xff, 0x04, 0x00, 0x21],
+    ] {
+        for link_type in [9, 50] {
+            assert_eq!(lost(link_type, frame), LossReason::PppControl, "{frame:?}");
+        }
+    }
+    // Cisco's keep-alive, then frames that end inside each header.
+    let keep_alive = [0x8f, 0, 0x80, 0x35, 0, 0, 0, 2];
+    assert_eq!(lost(50, &keep_alive), LossReason::OtherEthertype);
+    for frame in [&[][..], &[0x00], &[0xff, 0x03], &[0x0f, 0, 0x08]] {
+        assert_eq!(lost(9, frame), LossReason::TruncatedLink, "{frame:?}");
+    }
+    assert_eq!(lost(51, &[0x11]), LossReason::TruncatedLink);
+    // PADI; a session that carries link control.
+    let discovery = [0x11, 9, 0, 0, 0, 4, 1, 1, 0, 0];
+    assert_eq!(lost(51, &discovery), LossReason::PppoeDiscovery);
+    let control = [0x11, 0, 0, 7, 0, 6, 0xc0, 0x21, 1, 1, 0, 4];
+    assert_eq!(lost(51, &control), LossReason::PppControl);
+}
+
+#[test]
+fn ipv6_over_ppp_is_read() {
+    let mut packet = vec![0x60, 0, 0, 0, 0, 8, 17, 64];
+    packet.extend([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    packet.extend([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+    packet.extend([0x03, 0xe8, 0, 53, 0, 8, 0, 0]);
+    for header in [&[0xff, 0x03, 0x00, 0x57][..], &[0x00, 0x57], &[0x57]] {
+        let records = records(pcap(9, &[[header, &packet].concat()]));
+        assert_eq!((records[0].src_port, records[0].dst_port), (1_000, 53));
     }
 }
 
@@ -472,6 +535,7 @@ fn beginnings() -> impl Strategy<Value = Vec<u8>> {
         Just(Vec::new()),
         Just(pcap_header(false, 0xa1b2_c3d4, 1)),
         Just(pcap_header(true, 0xa1b2_3c4d, 276)),
+        Just(pcap(50, &[vec![0xff, 0x03, 0x00, 0x21]])),
         Just(pcap(1, &[udp_frame(1), udp_frame(2)])),
         Just(pcapng),
         Just(pcapng_big),
