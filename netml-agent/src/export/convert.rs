@@ -8,6 +8,7 @@ use netml_proto::v1;
 
 use super::{Observation, Watched};
 use crate::engine::{FlowReport, FlowState, JudgedPacket};
+use crate::flow::beside::{DnsNumbers, Tunnel};
 use crate::model::Model;
 use crate::verdict::Verdict;
 
@@ -40,7 +41,7 @@ impl Context {
             Observation::Packet(packet) => {
                 v1::record::Record::Packet(self.packet(&packet, unix_offset_ns))
             }
-            Observation::Record(record) => return record,
+            Observation::Record(record) => return *record,
         };
         v1::Record {
             record: Some(record),
@@ -114,6 +115,13 @@ impl Context {
             },
             initiator_direction: wire_direction(report.initiator_direction).into(),
             kind: verdict.kind.unwrap_or_default(),
+            tunnel: report.beside.tunnel.as_ref().map(tunnel),
+            icmp_errors: report.beside.icmp_errors,
+            icmp_last: report.beside.icmp_last.map(|last| v1::IcmpError {
+                r#type: last.icmp_type.into(),
+                code: last.code.into(),
+            }),
+            dns: report.beside.dns.as_ref().map(dns_numbers),
         }
     }
 
@@ -136,6 +144,30 @@ impl Context {
             probability: packet.probability.into(),
             flow_id: packet.flow_id,
         }
+    }
+}
+
+fn tunnel(tunnel: &Tunnel) -> v1::Tunnel {
+    v1::Tunnel {
+        kind: tunnel.kind.name().into(),
+        network_id: tunnel.network_id,
+        src_ip: address_bytes(tunnel.src),
+        dst_ip: address_bytes(tunnel.dst),
+        deeper: tunnel.deeper,
+    }
+}
+
+fn dns_numbers(dns: &DnsNumbers) -> v1::DnsNumbers {
+    v1::DnsNumbers {
+        questions: dns.questions,
+        answers: dns.answers,
+        failures: dns.failures,
+        name_bytes: dns.name_bytes.into(),
+        labels: dns.labels.into(),
+        digits: dns.digits.into(),
+        query_type: dns.query_type.into(),
+        response_code: dns.response_code.into(),
+        answer_records: dns.answer_records.into(),
     }
 }
 
@@ -354,6 +386,98 @@ mod tests {
         };
         assert_eq!(told(["eth0", "eth1", "veth7"]), ["veth7"]);
         assert_eq!(told(["file", "file", "file"]), [""; 0]);
+    }
+
+    #[test]
+    fn a_flow_tells_its_tunnel_the_errors_about_it_and_its_dns_numbers() {
+        use crate::engine::{Engine, FlowReport, Settings, Sink};
+        use netml_common::extras::{KIND_DNS, KIND_QUOTED, KIND_TUNNEL};
+        use netml_common::walk::mapped;
+        use netml_common::{DnsRecord, Extras, QuotedRecord, TunnelKind, TunnelRecord};
+        #[derive(Default)]
+        struct Ended(Vec<FlowReport>);
+        impl Sink for Ended {
+            fn flow(&mut self, report: &FlowReport) {
+                if matches!(report.state, FlowState::End(_)) {
+                    self.0.push(report.clone());
+                }
+            }
+            fn packet(&mut self, _packet: &JudgedPacket) {}
+        }
+        let mut engine = Engine::new(Settings::default(), None);
+        let mut ended = Ended::default();
+        let question = testing::judged(1_000, Verdict::NoVerdict).record;
+        let beside = Extras {
+            tunnel: Some(TunnelRecord {
+                kind: KIND_TUNNEL,
+                tunnel: TunnelKind::Vxlan as u8
+                    | TunnelRecord::HAS_NETWORK_ID
+                    | TunnelRecord::DEEPER,
+                network_id: 42,
+                src: mapped([192, 0, 2, 1]),
+                dst: [0xfe; 16],
+                ..TunnelRecord::NONE
+            }),
+            dns: Some(DnsRecord {
+                kind: KIND_DNS,
+                flags: DnsRecord::NAMED,
+                name_bytes: 34,
+                labels: 3,
+                digits: 5,
+                query_type: 16,
+                ..DnsRecord::NONE
+            }),
+            quoted: None,
+        };
+        engine.packet_with(&question, &beside, &mut ended);
+        let error = netml_common::PacketRecord {
+            src: question.dst,
+            dst: question.src,
+            ip_protocol: 1,
+            src_port: 3,
+            dst_port: 1,
+            ..question
+        };
+        let about = QuotedRecord {
+            kind: KIND_QUOTED,
+            ip_protocol: 17,
+            src_port: question.src_port,
+            dst_port: question.dst_port,
+            src: question.src,
+            dst: question.dst,
+            ..QuotedRecord::NONE
+        };
+        let about = Extras {
+            quoted: Some(about),
+            ..Extras::NONE
+        };
+        engine.packet_with(&error, &about, &mut ended);
+        engine.finish(&mut ended);
+
+        let context = Context::default();
+        let [icmp, udp] = [1, 17].map(|protocol| {
+            let report = ended.0.iter().find(|r| r.ends.ip_protocol == protocol);
+            context.flow(report.unwrap().clone(), 0)
+        });
+        assert_eq!((icmp.tunnel, icmp.icmp_errors, icmp.dns), (None, 0, None));
+        let tunnel = v1::Tunnel {
+            kind: "vxlan".into(),
+            network_id: Some(42),
+            src_ip: vec![192, 0, 2, 1],
+            dst_ip: vec![0xfe; 16],
+            deeper: true,
+        };
+        assert_eq!(udp.tunnel, Some(tunnel));
+        assert_eq!(udp.icmp_errors, 1);
+        let dns = v1::DnsNumbers {
+            questions: 1,
+            name_bytes: 34,
+            labels: 3,
+            digits: 5,
+            query_type: 16,
+            ..v1::DnsNumbers::default()
+        };
+        assert_eq!(udp.dns, Some(dns));
     }
 
     #[test]

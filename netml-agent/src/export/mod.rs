@@ -40,7 +40,7 @@ pub enum Observation {
     /// A sampled packet.
     Packet(JudgedPacket),
     /// Counters, health or an event, complete as they are.
-    Record(v1::Record),
+    Record(Box<v1::Record>),
 }
 
 /// Observations with the clock they share.

@@ -123,7 +123,7 @@ impl Outbox {
 
     /// Adds a complete record.
     pub fn record(&mut self, record: netml_proto::v1::Record) {
-        self.observe(Observation::Record(record));
+        self.observe(Observation::Record(Box::new(record)));
     }
 
     fn close_window(&mut self, now_ns: u64) {

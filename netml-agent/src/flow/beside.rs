@@ -10,8 +10,19 @@ pub struct Beside {
     /// ICMP and ICMPv6 errors that quote one of its packets. They are packets of flows of their own
     /// and in none of this flow's totals.
     pub icmp_errors: u32,
+    /// The latest of them.
+    pub icmp_last: Option<IcmpError>,
     /// Of its DNS messages.
     pub dns: Option<DnsNumbers>,
+}
+
+/// What an ICMP or ICMPv6 error says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IcmpError {
+    /// Its type.
+    pub icmp_type: u8,
+    /// Its code.
+    pub code: u8,
 }
 
 /// Ends of the tunnel that carries a flow.

@@ -4,7 +4,6 @@
 use std::io::{self, Write};
 use std::thread::JoinHandle;
 
-use netml_proto::v1;
 use tokio::sync::mpsc;
 
 use crate::commands::output::{protocol_name, tcp_flag_names};
@@ -51,7 +50,7 @@ fn line(observation: &Observation, context: &Context, unix_offset_ns: i64) -> Op
     match observation {
         Observation::Flow(report) => flow(report, context, unix_offset_ns),
         Observation::Packet(judged) => Some(packet(judged, context, unix_offset_ns)),
-        Observation::Record(v1::Record { .. }) => None,
+        Observation::Record(_) => None,
     }
 }
 

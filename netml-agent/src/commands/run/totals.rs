@@ -341,7 +341,10 @@ impl Reporter {
         let chunk = Chunk {
             unix_offset_ns: 0,
             model: None,
-            observations: records.into_iter().map(Observation::Record).collect(),
+            observations: records
+                .into_iter()
+                .map(|record| Observation::Record(Box::new(record)))
+                .collect(),
         };
         collector
             .outbox
