@@ -346,6 +346,70 @@ pub struct Flow {
     pub expected_false_alarms_per_day: Option<f64>,
     /// Direction of the initiator's packets at the interface.
     pub initiator_direction: Option<Direction>,
+    /// Other interfaces of the sensor the same addresses, ports and protocol were seen on meanwhile.
+    pub also_seen_on: Vec<String>,
+    /// The tunnel that carries it.
+    pub tunnel: Option<Tunnel>,
+    /// ICMP errors that quote one of its packets; they are packets of flows of their own.
+    pub icmp_errors: u32,
+    /// The latest of them.
+    pub icmp_last: Option<IcmpError>,
+    /// Of its DNS messages.
+    pub dns: Option<DnsNumbers>,
+}
+
+/// Ends of the tunnel that carries a flow.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct Tunnel {
+    /// `vxlan`, `geneve`, `gre`, `ipip`, `6in4`, `6in6` or `4in6`.
+    pub kind: String,
+    /// VXLAN or Geneve network identifier, GRE key; null: none on the wire.
+    pub network_id: Option<u32>,
+    /// Outer source of the initiator's packets.
+    #[schema(value_type = String)]
+    pub src_ip: IpAddr,
+    /// Their outer destination.
+    #[schema(value_type = String)]
+    pub dst_ip: IpAddr,
+    /// There is a tunnel inside as well, which the sensor does not open.
+    pub deeper: bool,
+}
+
+/// What an ICMP error says; of ICMPv6 where the flow is of IPv6.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
+pub struct IcmpError {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub icmp_type: u8,
+    /// Its code.
+    pub code: u8,
+}
+
+/// Numbers of a flow's DNS messages; of the name those of the last question.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
+pub struct DnsNumbers {
+    /// Questions seen.
+    pub questions: u32,
+    /// Answers seen.
+    pub answers: u32,
+    /// Answers with another result code than 0.
+    pub failures: u32,
+    /// Length of the name as text, dots included.
+    pub name_bytes: u8,
+    /// Its labels.
+    pub labels: u8,
+    /// Decimal digits in it.
+    pub digits: u8,
+    /// Type asked for, by its number.
+    pub query_type: u16,
+    /// Result code of the last answer.
+    pub response_code: u8,
+    /// Records in the last answer, by its header.
+    pub answer_records: u16,
 }
 
 /// A count that reached the fixed limit of a rule.

@@ -11,8 +11,9 @@ use netml_proto::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, PROTOCOL_VERSION, v1};
 use prost::Message;
 
 use crate::record::{
-    CounterTotals, Counters, Direction, Event, Flow, FlowState, Health, Hello, Interface, Packet,
-    Reason, Record, RuleFinding, SensorBatch, SensorName, Source, Verdict,
+    CounterTotals, Counters, Direction, DnsNumbers, Event, Flow, FlowState, Health, Hello,
+    IcmpError, Interface, Packet, Reason, Record, RuleFinding, SensorBatch, SensorName, Source,
+    Tunnel, Verdict,
 };
 
 /// Longest short text (interface, kind, model id, feature name) in bytes; a longer one refuses
@@ -200,7 +201,7 @@ fn counters(c: v1::Counters) -> Option<Counters> {
 }
 
 fn flow(f: v1::Flow) -> Option<Flow> {
-    if f.reasons.len() > ENTRIES_MAX {
+    if f.reasons.len() > ENTRIES_MAX || f.also_seen_on.len() > ENTRIES_MAX {
         return None;
     }
     let reasons = f.reasons.into_iter().map(|r| {
@@ -239,13 +240,58 @@ fn flow(f: v1::Flow) -> Option<Flow> {
         lost_meanwhile: number(f.lost_meanwhile)?,
         expected_false_alarms_per_day: is_known.then_some(expected),
         unrecorded_packets: number(f.unrecorded_packets)?,
-        rule: match f.rule {
-            Some(found) => Some(rule(found)?),
-            None => None,
-        },
+        rule: optional(f.rule, rule)?,
         forest,
         forest_score: share(f.forest_score)?,
         initiator_direction: optional_direction(f.initiator_direction)?,
+        also_seen_on: f
+            .also_seen_on
+            .into_iter()
+            .map(short)
+            .collect::<Option<_>>()?,
+        tunnel: optional(f.tunnel, tunnel)?,
+        icmp_errors: f.icmp_errors,
+        icmp_last: optional(f.icmp_last, icmp_error)?,
+        dns: optional(f.dns, dns)?,
+    })
+}
+
+/// `None` where the field is there and refused.
+fn optional<W, T>(wire: Option<W>, check: fn(W) -> Option<T>) -> Option<Option<T>> {
+    match wire {
+        Some(wire) => check(wire).map(Some),
+        None => Some(None),
+    }
+}
+
+fn tunnel(t: v1::Tunnel) -> Option<Tunnel> {
+    Some(Tunnel {
+        kind: short(t.kind)?,
+        network_id: t.network_id,
+        src_ip: address(&t.src_ip)?,
+        dst_ip: address(&t.dst_ip)?,
+        deeper: t.deeper,
+    })
+}
+
+fn icmp_error(e: v1::IcmpError) -> Option<IcmpError> {
+    Some(IcmpError {
+        icmp_type: u8::try_from(e.r#type).ok()?,
+        code: u8::try_from(e.code).ok()?,
+    })
+}
+
+fn dns(d: v1::DnsNumbers) -> Option<DnsNumbers> {
+    Some(DnsNumbers {
+        questions: d.questions,
+        answers: d.answers,
+        failures: d.failures,
+        name_bytes: u8::try_from(d.name_bytes).ok()?,
+        labels: u8::try_from(d.labels).ok()?,
+        digits: u8::try_from(d.digits).ok()?,
+        query_type: u16::try_from(d.query_type).ok()?,
+        response_code: u8::try_from(d.response_code).ok()?,
+        answer_records: u16::try_from(d.answer_records).ok()?,
     })
 }
 
@@ -404,6 +450,65 @@ mod tests {
         assert_eq!(batch.records[0], None);
         assert!(matches!(batch.records[1], Some(Record::Health(_))));
         assert_eq!(batch.last_seq(), 2);
+    }
+
+    #[test]
+    fn a_flow_keeps_its_path_and_tunnel_and_impossible_ones_refuse_it() {
+        let tunnel = v1::Tunnel {
+            kind: "gre".into(),
+            network_id: None,
+            src_ip: vec![192, 0, 2, 1],
+            dst_ip: vec![0xfe; 16],
+            deeper: true,
+        };
+        let good = v1::Flow {
+            state: 1,
+            src_ip: vec![10, 0, 0, 1],
+            dst_ip: vec![10, 0, 0, 2],
+            also_seen_on: vec!["eth1".into(), "veth7".into()],
+            tunnel: Some(tunnel.clone()),
+            icmp_errors: 3,
+            icmp_last: Some(v1::IcmpError { r#type: 3, code: 1 }),
+            dns: Some(v1::DnsNumbers {
+                questions: 2,
+                query_type: 255,
+                ..v1::DnsNumbers::default()
+            }),
+            ..v1::Flow::default()
+        };
+        let taken = flow(good.clone()).unwrap();
+        assert_eq!(taken.also_seen_on, ["eth1", "veth7"]);
+        let seen = taken.tunnel.unwrap();
+        assert_eq!((seen.kind.as_str(), seen.network_id), ("gre", None));
+        assert_eq!(seen.src_ip, IpAddr::from([192, 0, 2, 1]));
+        let last = IcmpError {
+            icmp_type: 3,
+            code: 1,
+        };
+        assert_eq!((taken.icmp_errors, taken.icmp_last), (3, Some(last)));
+        assert_eq!(taken.dns.unwrap().query_type, 255);
+        // An older sensor tells nothing of it.
+        let older = v1::Flow {
+            also_seen_on: Vec::new(),
+            tunnel: None,
+            icmp_last: None,
+            dns: None,
+            ..good.clone()
+        };
+        assert_eq!(flow(older).unwrap().tunnel, None);
+        let refused: [fn(&mut v1::Flow); 6] = [
+            |f| f.also_seen_on = vec![String::new(); ENTRIES_MAX + 1],
+            |f| f.also_seen_on = vec!["x".repeat(SHORT_TEXT_BYTES_MAX + 1)],
+            |f| f.tunnel.as_mut().unwrap().src_ip = vec![1],
+            |f| f.tunnel.as_mut().unwrap().kind = "x".repeat(SHORT_TEXT_BYTES_MAX + 1),
+            |f| f.icmp_last.as_mut().unwrap().r#type = 256,
+            |f| f.dns.as_mut().unwrap().query_type = 65_536,
+        ];
+        for spoil in refused {
+            let mut bad = good.clone();
+            spoil(&mut bad);
+            assert_eq!(flow(bad), None);
+        }
     }
 
     #[test]

@@ -11,8 +11,9 @@ use super::{
     Dimension, Filter, FlowRow, Order, PageRequest, Range, RowId, Step, Store, StoreError,
 };
 use crate::record::{
-    CounterTotals, Counters, Direction, Event, Flow, FlowState, Health, Hello, Packet, Reason,
-    Record, RuleFinding, SensorBatch, SensorName, Source, Verdict,
+    CounterTotals, Counters, Direction, DnsNumbers, Event, Flow, FlowState, Health, Hello,
+    IcmpError, Packet, Reason, Record, RuleFinding, SensorBatch, SensorName, Source, Tunnel,
+    Verdict,
 };
 
 /// 2026-11-22 23:59:30 UTC.
@@ -90,6 +91,34 @@ fn flow(flow_id: u64, packets: u64, state: FlowState, unix_s: i64) -> Record {
         forest_score: 0.5,
         expected_false_alarms_per_day: (small % 2 == 0).then_some(0.5),
         initiator_direction: Some(Direction::Egress),
+        also_seen_on: ["eth1", "veth2"]
+            .map(str::to_owned)
+            .into_iter()
+            .take(usize::from(small) % 3)
+            .collect(),
+        tunnel: (small % 3 == 1).then(|| Tunnel {
+            kind: "vxlan".to_owned(),
+            network_id: (small % 2 == 0).then_some(u32::MAX),
+            src_ip: address(1),
+            dst_ip: address(3),
+            deeper: small % 2 == 1,
+        }),
+        icmp_errors: u32::from(small),
+        icmp_last: (small > 0).then_some(IcmpError {
+            icmp_type: small,
+            code: 255,
+        }),
+        dns: (small % 4 == 2).then_some(DnsNumbers {
+            questions: u32::MAX,
+            answers: 2,
+            failures: 1,
+            name_bytes: 253,
+            labels: 3,
+            digits: 4,
+            query_type: 65_535,
+            response_code: 3,
+            answer_records: 9,
+        }),
     }))
 }
 

@@ -280,6 +280,11 @@ impl Columns for FlowItem {
         "rule",
         "forest",
         "forest_score",
+        "also_seen_on",
+        "tunnel",
+        "icmp_errors",
+        "icmp_last",
+        "dns",
     ];
 }
 

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::record::{Direction, FlowState, Health, Interface, Reason, RuleFinding, Verdict};
+use crate::record::{
+    Direction, DnsNumbers, FlowState, Health, IcmpError, Interface, Reason, RuleFinding, Tunnel,
+    Verdict,
+};
 use crate::store::{EventRow, FlowRow, PacketRow, TrafficPoint, protocol_name};
 
 /// A list and where it goes on.
@@ -147,6 +150,16 @@ pub struct FlowItem {
     pub expected_false_alarms_per_day: Option<f64>,
     /// Direction of the initiator's packets; null where not known.
     pub initiator_direction: Option<&'static str>,
+    /// Other interfaces of the sensor the same addresses, ports and protocol were seen on meanwhile.
+    pub also_seen_on: Vec<String>,
+    /// The tunnel that carries it; null: none.
+    pub tunnel: Option<Tunnel>,
+    /// ICMP errors that quote one of its packets; they are packets of flows of their own.
+    pub icmp_errors: u32,
+    /// The latest of them; null: none.
+    pub icmp_last: Option<IcmpError>,
+    /// Of its DNS messages; null: none seen.
+    pub dns: Option<DnsNumbers>,
 }
 
 impl From<&FlowRow> for FlowItem {
@@ -184,6 +197,11 @@ impl From<&FlowRow> for FlowItem {
             unrecorded_packets: f.unrecorded_packets,
             expected_false_alarms_per_day: f.expected_false_alarms_per_day,
             initiator_direction: f.initiator_direction.map(Direction::name),
+            also_seen_on: f.also_seen_on.clone(),
+            tunnel: f.tunnel.clone(),
+            icmp_errors: f.icmp_errors,
+            icmp_last: f.icmp_last,
+            dns: f.dns,
         }
     }
 }

@@ -19,7 +19,30 @@ async fn every_call_answers_what_the_sensor_sent() {
         counters(1, v1::Direction::Ingress, 30),
         counters(1, v1::Direction::Egress, 12),
         v1::record::Record::Flow(flow(2, v1::FlowState::Start, 1, v1::Verdict::Normal)),
-        v1::record::Record::Flow(flow(2, v1::FlowState::End, 4, v1::Verdict::Suspicious)),
+        v1::record::Record::Flow(v1::Flow {
+            also_seen_on: vec!["eth1".into(), "veth7".into()],
+            tunnel: Some(v1::Tunnel {
+                kind: "vxlan".into(),
+                network_id: Some(42),
+                src_ip: vec![192, 0, 2, 1],
+                dst_ip: vec![0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+                deeper: false,
+            }),
+            icmp_errors: 3,
+            icmp_last: Some(v1::IcmpError { r#type: 3, code: 1 }),
+            dns: Some(v1::DnsNumbers {
+                questions: 9,
+                answers: 8,
+                failures: 7,
+                name_bytes: 34,
+                labels: 3,
+                digits: 2,
+                query_type: 16,
+                response_code: 3,
+                answer_records: 1,
+            }),
+            ..flow(2, v1::FlowState::End, 4, v1::Verdict::Suspicious)
+        }),
         v1::record::Record::Flow(flow(3, v1::FlowState::Start, 2, v1::Verdict::NoVerdict)),
         v1::record::Record::Event(v1::Event {
             unix_ns: now_ns(),
@@ -63,6 +86,21 @@ async fn every_call_answers_what_the_sensor_sent() {
     assert_eq!(flows[0]["end_reason"], "fin");
     assert_eq!(flows[0]["fwd_packets"], 4);
     assert_eq!(flows[0]["reasons"][0]["feature"], "syn_share");
+    for (name, value) in [
+        ("also_seen_on", json!(["eth1", "veth7"])),
+        (
+            "tunnel",
+            json!({"kind": "vxlan", "network_id": 42, "src_ip": "192.0.2.1", "dst_ip": "fe80::1", "deeper": false}),
+        ),
+        ("icmp_errors", json!(3)),
+        ("icmp_last", json!({"type": 3, "code": 1})),
+        (
+            "dns",
+            json!({"questions": 9, "answers": 8, "failures": 7, "name_bytes": 34, "labels": 3, "digits": 2, "query_type": 16, "response_code": 3, "answer_records": 1}),
+        ),
+    ] {
+        assert_eq!(flows[0][name], value, "{name}");
+    }
     let id = flows[0]["flow_id"].as_str().unwrap();
     assert_eq!(collector.get(&format!("/api/flows/{id}")), flows[0]);
     let unjudged = collector.items("/api/flows?verdict=NO_VERDICT");
@@ -72,6 +110,10 @@ async fn every_call_answers_what_the_sensor_sent() {
         "no verdict, no probability"
     );
     assert!(unjudged[0]["expected_false_alarms_per_day"].is_null());
+    for name in ["tunnel", "icmp_last", "dns"] {
+        assert!(unjudged[0][name].is_null(), "{name}");
+    }
+    assert_eq!(unjudged[0]["also_seen_on"], json!([]));
     assert_eq!(collector.items("/api/flows?address=192.0.2.8").len(), 0);
     assert_eq!(
         collector.items("/api/flows?address=::ffff:192.0.2.7").len(),
@@ -118,6 +160,18 @@ async fn every_call_answers_what_the_sensor_sent() {
     let csv = collector.request("GET /api/export/events.csv HTTP/1.1", &[], "");
     assert_eq!(csv.headers["content-type"], "text/csv; charset=utf-8");
     assert!(csv.body.contains(",alarm,'=a scan,"), "{}", csv.body);
+    let csv = collector.request("GET /api/export/flows.csv HTTP/1.1", &[], "");
+    let head = csv.body.lines().next().unwrap();
+    assert!(
+        head.ends_with(",also_seen_on,tunnel,icmp_errors,icmp_last,dns"),
+        "{head}"
+    );
+    assert!(
+        csv.body
+            .contains(r#","[""eth1"",""veth7""]","{""deeper"":false,""dst_ip"":""fe80::1"","#),
+        "{}",
+        csv.body
+    );
     for table in ["packets", "flows", "talkers", "traffic", "events"] {
         let lines = collector.request(&format!("GET /api/export/{table}.ndjson HTTP/1.1"), &[], "");
         assert_eq!(lines.status, 200, "{table}");

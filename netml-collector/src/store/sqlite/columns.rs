@@ -17,7 +17,8 @@ pub(super) const FLOW_COLUMNS: &str = "id, sensor, stream_id, flow_id, state, en
      first_unix_ns, last_unix_ns, src_ip, dst_ip, src_port, dst_port, ip_protocol, interface, \
      fwd_packets, rev_packets, fwd_bytes, rev_bytes, tcp_flags, verdict, kind, probability, score, \
      reasons, model_id, lost_meanwhile, expected_false_alarms_per_day, initiator_direction, \
-     unrecorded_packets, rule, forest, forest_score";
+     unrecorded_packets, rule, forest, forest_score, also_seen_on, tunnel, icmp_errors, icmp_last, \
+     dns";
 
 pub(super) const EVENT_COLUMNS: &str = "id, unix_ns, sensor, kind, severity, message, fields";
 
@@ -66,25 +67,12 @@ pub(super) fn insert_packets(rows: &[PacketRow]) -> QueryBuilder<Sqlite> {
 
 /// Inserts or replaces one of the [`pieces`] of flows.
 pub(super) fn upsert_flows(rows: &[FlowRow]) -> Result<QueryBuilder<Sqlite>, StoreError> {
-    let reasons: Vec<String> = rows
+    let texts: Vec<FlowTexts> = rows
         .iter()
-        .map(|row| serde_json::to_string(&row.flow.reasons))
-        .collect::<Result<_, _>>()
-        .map_err(|_| StoreError::Damaged("reasons"))?;
-    let rules: Vec<Option<String>> = rows
-        .iter()
-        .map(|row| {
-            row.flow
-                .rule
-                .as_ref()
-                .map(serde_json::to_string)
-                .transpose()
-        })
-        .collect::<Result<_, _>>()
-        .map_err(|_| StoreError::Damaged("rule"))?;
+        .map(|row| FlowTexts::of(&row.flow))
+        .collect::<Result<_, _>>()?;
     let mut query = QueryBuilder::new(format!("INSERT OR REPLACE INTO flows ({FLOW_COLUMNS}) "));
-    let rows = rows.iter().zip(reasons).zip(rules);
-    query.push_values(rows, |mut tuple, ((row, reasons), rule)| {
+    query.push_values(rows.iter().zip(texts), |mut tuple, (row, texts)| {
         let f = &row.flow;
         tuple
             .push_bind(row.id.row)
@@ -110,17 +98,52 @@ pub(super) fn upsert_flows(rows: &[FlowRow]) -> Result<QueryBuilder<Sqlite>, Sto
             .push_bind(f.kind.clone())
             .push_bind(f.probability)
             .push_bind(f.score)
-            .push_bind(reasons)
+            .push_bind(texts.reasons)
             .push_bind(f.model_id.clone())
             .push_bind(f.lost_meanwhile.cast_signed())
             .push_bind(f.expected_false_alarms_per_day)
             .push_bind(f.initiator_direction.map(Direction::number))
             .push_bind(f.unrecorded_packets.cast_signed())
-            .push_bind(rule)
+            .push_bind(texts.rule)
             .push_bind(f.forest.number())
-            .push_bind(f.forest_score);
+            .push_bind(f.forest_score)
+            .push_bind(texts.also_seen_on)
+            .push_bind(texts.tunnel)
+            .push_bind(f.icmp_errors)
+            .push_bind(texts.icmp_last)
+            .push_bind(texts.dns);
     });
     Ok(query)
+}
+
+/// The columns of a flow that hold JSON; `None`: nothing to tell.
+struct FlowTexts {
+    reasons: String,
+    rule: Option<String>,
+    also_seen_on: Option<String>,
+    tunnel: Option<String>,
+    icmp_last: Option<String>,
+    dns: Option<String>,
+}
+
+impl FlowTexts {
+    fn of(flow: &Flow) -> Result<Self, StoreError> {
+        fn text<T: serde::Serialize>(
+            value: Option<&T>,
+            what: &'static str,
+        ) -> Result<Option<String>, StoreError> {
+            value.map(|value| to_json(value, what)).transpose()
+        }
+        let others = Some(&flow.also_seen_on).filter(|others| !others.is_empty());
+        Ok(Self {
+            reasons: to_json(&flow.reasons, "reasons")?,
+            rule: text(flow.rule.as_ref(), "rule")?,
+            also_seen_on: text(others, "also_seen_on")?,
+            tunnel: text(flow.tunnel.as_ref(), "tunnel")?,
+            icmp_last: text(flow.icmp_last.as_ref(), "icmp_last")?,
+            dns: text(flow.dns.as_ref(), "dns")?,
+        })
+    }
 }
 
 /// Inserts one event.
@@ -214,12 +237,14 @@ pub(super) fn flow(day: u32, row: &SqliteRow) -> Result<FlowRow, StoreError> {
                 .map(|n| Direction::of_number(n).ok_or(StoreError::Damaged("direction")))
                 .transpose()?,
             unrecorded_packets: at.count()?,
-            rule: at
-                .next::<Option<String>>()?
-                .map(|text| from_json(&text, "rule"))
-                .transpose()?,
+            rule: at.json("rule")?,
             forest: at.named(Verdict::of_number)?,
             forest_score: at.next()?,
+            also_seen_on: at.json("also_seen_on")?.unwrap_or_default(),
+            tunnel: at.json("tunnel")?,
+            icmp_errors: at.next()?,
+            icmp_last: at.json("icmp_last")?,
+            dns: at.json("dns")?,
         },
     })
 }
@@ -270,6 +295,16 @@ impl<'r> Columns<'r> {
     /// A count, never negative.
     pub(super) fn count(&mut self) -> Result<u64, StoreError> {
         u64::try_from(self.next::<i64>()?).map_err(|_| StoreError::Damaged("count"))
+    }
+
+    /// JSON, or null.
+    fn json<T: serde::de::DeserializeOwned>(
+        &mut self,
+        what: &'static str,
+    ) -> Result<Option<T>, StoreError> {
+        self.next::<Option<&str>>()?
+            .map(|text| from_json(text, what))
+            .transpose()
     }
 
     pub(super) fn named<T>(&mut self, of_number: fn(i32) -> Option<T>) -> Result<T, StoreError> {

@@ -99,3 +99,47 @@ fn failure(path: &Path, error: &sqlx::Error) -> StoreError {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+    use crate::store::sqlite::SqliteStore;
+    use crate::store::{Filter, PageRequest, RowId, Store as _};
+
+    #[tokio::test]
+    async fn flows_of_an_earlier_schema_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("day-20261122.db");
+        let (before, new): (Vec<_>, Vec<_>) =
+            DAY.iter().cloned().partition(|step| step.version < 11);
+        assert!(!before.is_empty() && !new.is_empty());
+        let old = Migrator {
+            migrations: Cow::Owned(before),
+            ..Migrator::DEFAULT
+        };
+        let mut connection = writer(&path, &old).await.unwrap();
+        sqlx::query(
+            "INSERT INTO flows (id, sensor, stream_id, flow_id, state, end_reason, first_unix_ns, \
+             last_unix_ns, src_ip, dst_ip, src_port, dst_port, ip_protocol, interface, fwd_packets, \
+             rev_packets, fwd_bytes, rev_bytes, tcp_flags, verdict, kind, probability, score, \
+             reasons, model_id, lost_meanwhile) VALUES (1, 'a', 1, 2, 3, 'fin', 0, 0, \
+             x'0a000001', x'0a000002', 1, 2, 6, 'eth0', 3, 4, 5, 6, 0, 2, '', 0.1, 0.1, '[]', '', 0)",
+        )
+        .execute(&mut connection)
+        .await
+        .unwrap();
+        sqlx::Connection::close(connection).await.unwrap();
+
+        let store = SqliteStore::open(directory.path()).await.unwrap();
+        let request = PageRequest {
+            before: RowId::END,
+            limit: 10,
+        };
+        let page = store.flows(&Filter::default(), request).await.unwrap();
+        let flow = &page.rows[0].flow;
+        assert_eq!((flow.fwd_packets, flow.icmp_errors), (3, 0));
+        assert!(flow.also_seen_on.is_empty() && flow.tunnel.is_none() && flow.dns.is_none());
+    }
+}
