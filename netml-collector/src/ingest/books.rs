@@ -27,6 +27,9 @@ pub struct Books {
     pub connections_timed_out: AtomicU64,
     /// Updates that the live feed was too slow for; they are stored all the same.
     pub live_dropped: AtomicU64,
+    /// Streams, counters and flows whose state left memory for want of room; it is read again from
+    /// the store where it is needed.
+    pub state_forgotten: AtomicU64,
 }
 
 impl Books {

@@ -78,6 +78,7 @@ async fn commit(group: Vec<Pending>, store: &dyn Store, books: &Books, live: &Li
                     tracing::debug!("a batch was stored whose sensor is gone");
                 }
             }
+            Books::add(&books.state_forgotten, appended.forgotten);
             live.give(Update::Stored(Arc::new(appended)));
         }
         Err(error) => {

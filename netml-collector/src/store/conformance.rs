@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use super::ledger::WATERMARKS_MAX;
 use super::memory::MemoryStore;
 use super::sqlite::SqliteStore;
 use super::{
@@ -429,6 +430,35 @@ async fn a_resend_of_the_whole_story_changes_nothing() {
     for (group, _) in story() {
         let again = store.append(&group, (START_S + 70) * 1_000).await.unwrap();
         assert!(again.packets.is_empty() && again.flows.is_empty() && again.traffic.is_empty());
+    }
+    compare(&store, &model).await;
+}
+
+#[tokio::test]
+async fn streams_and_counters_beyond_what_memory_holds_are_found_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let model = MemoryStore::default();
+    let store = SqliteStore::open(directory.path()).await.unwrap();
+    let streams = u64::try_from(WATERMARKS_MAX + 10).unwrap();
+    let at = |s: i64| (START_S + s) * 1_000;
+    let first: Vec<SensorBatch> = (1..=streams)
+        .map(|stream| {
+            let counters = counters(stream, Direction::Ingress, 20, START_S);
+            batch("host-a", stream, 1, vec![counters])
+        })
+        .collect();
+    let stored = store.append(&first, at(0)).await.unwrap();
+    model.append(&first, at(0)).await.unwrap();
+    assert_eq!(stored.forgotten, 2 * streams, "streams and counters");
+    // Resent, and read anew: nothing counts twice, and the thief's stream is known for another's.
+    for stream in [1, streams / 2, streams] {
+        let counters = counters(stream, Direction::Ingress, 60, START_S + 1);
+        let again = [
+            first[usize::try_from(stream - 1).unwrap()].clone(),
+            batch("host-a", stream, 2, vec![counters]),
+            batch("thief", stream, 3, vec![packet(1, START_S)]),
+        ];
+        tell(&store, &model, &[(again.to_vec(), at(1))]).await;
     }
     compare(&store, &model).await;
 }

@@ -17,6 +17,12 @@ use crate::record::{
 /// again where needed.
 pub const FLOW_BASES_MAX: usize = 65_536;
 
+/// Most streams, and most counters, kept in memory in the same way. A sensor has a stream for each
+/// of its starts and a counter for each attachment of an interface, of which a day can see many.
+pub const WATERMARKS_MAX: usize = 4_096;
+/// See [`WATERMARKS_MAX`].
+pub const COUNTER_BASES_MAX: usize = 4_096;
+
 /// Names a counter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CounterKey {
@@ -28,6 +34,17 @@ pub struct CounterKey {
     pub direction: Direction,
     /// Attachment: totals restart with a new one.
     pub attach_id: u64,
+}
+
+impl CounterKey {
+    fn of(sensor: &SensorName, counters: &Counters) -> Self {
+        Self {
+            sensor: sensor.as_str().to_owned(),
+            interface: counters.interface.clone(),
+            direction: counters.direction,
+            attach_id: counters.attach_id,
+        }
+    }
 }
 
 /// A counter as stored last.
@@ -63,7 +80,7 @@ pub struct Watermark {
     pub seq: u64,
 }
 
-/// The state that appends build on; equal to what the store holds.
+/// The state that appends build on; as far as it is remembered, equal to what the store holds.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     /// By stream id.
@@ -124,9 +141,40 @@ impl Ledger {
         keys
     }
 
-    /// Remembers flows that were looked up.
-    pub fn learn(&mut self, found: impl IntoIterator<Item = (FlowKey, FlowBase)>) {
-        self.flows.extend(found);
+    /// Streams of `batches` whose watermarks are not in memory. To be looked up likewise.
+    #[must_use]
+    pub fn unknown_streams(&self, batches: &[SensorBatch]) -> Vec<u64> {
+        let streams = batches.iter().map(|batch| batch.stream_id);
+        let mut streams: Vec<u64> = streams
+            .filter(|stream_id| !self.watermarks.contains_key(stream_id))
+            .collect();
+        streams.sort_unstable();
+        streams.dedup();
+        streams
+    }
+
+    /// Counters of `batches` whose bases are not in memory. To be looked up likewise.
+    #[must_use]
+    pub fn unknown_counters(&self, batches: &[SensorBatch]) -> Vec<CounterKey> {
+        let mut keys: Vec<CounterKey> = batches
+            .iter()
+            .flat_map(|batch| batch.records.iter().map(move |r| (&batch.sensor, r)))
+            .filter_map(|(sensor, record)| match record {
+                Some(Record::Counters(counters)) => Some(CounterKey::of(sensor, counters)),
+                _ => None,
+            })
+            .filter(|key| !self.counters.contains_key(key))
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    /// Remembers what was looked up.
+    pub fn learn(&mut self, found: Ledger) {
+        self.watermarks.extend(found.watermarks);
+        self.counters.extend(found.counters);
+        self.flows.extend(found.flows);
     }
 
     /// What storing `batches` changes, in their order.
@@ -140,8 +188,9 @@ impl Ledger {
         plan
     }
 
-    /// Takes over a plan that was stored; `row_of` gives the row of each of its flows.
-    pub fn apply(&mut self, plan: &Plan, row_of: impl Fn(FlowKey) -> Option<i64>) {
+    /// Takes over a plan that was stored; `row_of` gives the row of each of its flows. Returns how
+    /// many streams, counters and flows were forgotten for want of room.
+    pub fn apply(&mut self, plan: &Plan, row_of: impl Fn(FlowKey) -> Option<i64>) -> u64 {
         self.watermarks.extend(plan.watermarks.clone());
         self.counters.extend(plan.counters.clone());
         for (_, stream_id, flow) in &plan.flows {
@@ -155,9 +204,9 @@ impl Ledger {
                 self.flows.insert(key, base_of(flow, row_of(key)));
             }
         }
-        if self.flows.len() > FLOW_BASES_MAX {
-            self.flows.clear();
-        }
+        bound(&mut self.watermarks, WATERMARKS_MAX)
+            + bound(&mut self.counters, COUNTER_BASES_MAX)
+            + bound(&mut self.flows, FLOW_BASES_MAX)
     }
 
     fn plan_batch(&self, plan: &mut Plan, batch: &SensorBatch, received_unix_ms: i64) -> Outcome {
@@ -210,12 +259,7 @@ impl Ledger {
     }
 
     fn plan_counters(&self, plan: &mut Plan, batch: &SensorBatch, counters: &Counters) {
-        let key = CounterKey {
-            sensor: batch.sensor.as_str().to_owned(),
-            interface: counters.interface.clone(),
-            direction: counters.direction,
-            attach_id: counters.attach_id,
-        };
+        let key = CounterKey::of(&batch.sensor, counters);
         let none = CounterTotals::default();
         let base = plan.counters.get(&key).or_else(|| self.counters.get(&key));
         let before = base.map_or(&none, |b| &b.totals);
@@ -305,6 +349,16 @@ impl Ledger {
             }
         }
     }
+}
+
+/// Forgets everything once there is too much; returns how many entries.
+fn bound<K, V>(kept: &mut HashMap<K, V>, max: usize) -> u64 {
+    if kept.len() <= max {
+        return 0;
+    }
+    let forgotten = kept.len() as u64;
+    kept.clear();
+    forgotten
 }
 
 /// The base that the next record of a flow is compared with.

@@ -466,6 +466,9 @@ pub struct Appended {
     pub traffic: Vec<TrafficPoint>,
     /// New health.
     pub health: Vec<(SensorName, Health)>,
+    /// Streams, counters and flows whose state left memory for want of room; it is looked up where
+    /// it is needed again.
+    pub forgotten: u64,
 }
 
 /// A durable store of what sensors sent.

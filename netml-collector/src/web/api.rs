@@ -63,6 +63,7 @@ pub(super) async fn status(
             connections_refused: Books::get(&books.connections_refused),
             connections_timed_out: Books::get(&books.connections_timed_out),
             live_dropped: Books::get(&books.live_dropped),
+            state_forgotten: Books::get(&books.state_forgotten),
         },
     }))
 }

@@ -409,6 +409,8 @@ pub struct BooksView {
     pub connections_timed_out: u64,
     /// Updates the live feed was too slow for.
     pub live_dropped: u64,
+    /// Streams, counters and flows whose state left memory for want of room.
+    pub state_forgotten: u64,
 }
 
 /// How the collector fares.

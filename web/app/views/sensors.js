@@ -123,7 +123,7 @@ const BOOKS = {
   batches_in: 'Batches in', batches_refused: 'Batches refused', batches_failed: 'Batches not stored', records_in: 'Records in',
   records_stored: 'Records stored', records_duplicate: 'Sent again, stored once', records_refused: 'Records refused',
   records_gap: 'Records missing', connections_refused: 'Connections refused', connections_timed_out: 'Connections timed out',
-  live_dropped: 'Not shown live',
+  live_dropped: 'Not shown live', state_forgotten: 'State read again from disk',
 };
 
 function Collector() {

@@ -10,7 +10,8 @@ use super::columns::{self, Columns, from_json, to_json};
 use super::{day, open};
 use crate::record::{CounterTotals, Direction, SensorBatch, Verdict};
 use crate::store::ledger::{
-    CounterBase, CounterKey, FLOW_BASES_MAX, FlowBase, Ledger, Plan, Watermark,
+    COUNTER_BASES_MAX, CounterBase, CounterKey, FLOW_BASES_MAX, FlowBase, Ledger, Plan,
+    WATERMARKS_MAX, Watermark,
 };
 use crate::store::talkers::{Changes, Minute};
 use crate::store::{
@@ -111,8 +112,17 @@ impl Writer {
         batches: &[SensorBatch],
         received_unix_ms: i64,
     ) -> Result<Appended, StoreError> {
-        let unknown = self.ledger.unknown_flows(batches);
-        let found = self.look_up(&unknown).await?;
+        let found = Ledger {
+            watermarks: self
+                .look_up_streams(&self.ledger.unknown_streams(batches))
+                .await?,
+            counters: self
+                .look_up_counters(&self.ledger.unknown_counters(batches))
+                .await?,
+            flows: self
+                .look_up_flows(&self.ledger.unknown_flows(batches))
+                .await?,
+        };
         self.ledger.learn(found);
         let mut plan = self.ledger.plan(batches, received_unix_ms);
         let mut appended = self.rows(&mut plan);
@@ -147,7 +157,7 @@ impl Writer {
             .iter()
             .map(|row| (row.key(), row.id.row))
             .collect();
-        self.ledger.apply(&plan, |key| rows.get(&key).copied());
+        appended.forgotten = self.ledger.apply(&plan, |key| rows.get(&key).copied());
         appended.outcomes = plan.outcomes;
         appended.traffic = plan.traffic.into_values().collect();
         appended.health = plan.health.into_iter().collect();
@@ -205,9 +215,55 @@ impl Writer {
         }
     }
 
+    /// Watermarks from the file, which began with those of the day before.
+    async fn look_up_streams(
+        &mut self,
+        stream_ids: &[u64],
+    ) -> Result<HashMap<u64, Watermark>, StoreError> {
+        let mut found = HashMap::new();
+        for stream_id in stream_ids {
+            let row =
+                sqlx::query("SELECT stream_id, sensor, seq FROM watermarks WHERE stream_id = ?")
+                    .bind(stream_id.cast_signed())
+                    .fetch_optional(&mut self.connection)
+                    .await?;
+            found.extend(row.as_ref().map(watermark).transpose()?);
+        }
+        Ok(found)
+    }
+
+    /// Counters likewise.
+    async fn look_up_counters(
+        &mut self,
+        keys: &[CounterKey],
+    ) -> Result<HashMap<CounterKey, CounterBase>, StoreError> {
+        let mut found = HashMap::new();
+        for key in keys {
+            let mut query = sqlx::QueryBuilder::new(COUNTER_SELECT);
+            query
+                .push(" WHERE sensor = ")
+                .push_bind(key.sensor.clone())
+                .push(" AND interface = ")
+                .push_bind(key.interface.clone())
+                .push(" AND direction = ")
+                .push_bind(key.direction.number())
+                .push(" AND attach_id = ")
+                .push_bind(key.attach_id.cast_signed());
+            let row = query.build().fetch_optional(&mut self.connection).await?;
+            if let Some(row) = row {
+                let (key, base, _) = counter(&row)?;
+                found.insert(key, base);
+            }
+        }
+        Ok(found)
+    }
+
     /// Bases of flows from the file, or from the day before.
-    async fn look_up(&mut self, keys: &[FlowKey]) -> Result<Vec<(FlowKey, FlowBase)>, StoreError> {
-        let mut found = Vec::new();
+    async fn look_up_flows(
+        &mut self,
+        keys: &[FlowKey],
+    ) -> Result<HashMap<FlowKey, FlowBase>, StoreError> {
+        let mut found = HashMap::new();
         for key in keys {
             let mut base = select_base(&mut self.connection, *key).await?;
             if base.is_none()
@@ -308,27 +364,35 @@ async fn carry(
 async fn load_watermarks(
     connection: &mut SqliteConnection,
 ) -> Result<HashMap<u64, Watermark>, StoreError> {
-    let rows = sqlx::query("SELECT stream_id, sensor, seq FROM watermarks")
-        .fetch_all(connection)
-        .await?;
-    rows.iter()
-        .map(|row| {
-            let mut at = Columns::new(row);
-            Ok((
-                at.id()?,
-                Watermark {
-                    sensor: at.next()?,
-                    seq: at.count()?,
-                },
-            ))
-        })
-        .collect()
+    let rows = sqlx::query(
+        "SELECT stream_id, sensor, seq FROM watermarks ORDER BY updated_unix_ms DESC LIMIT ?",
+    )
+    .bind(WATERMARKS_MAX as i64)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(watermark).collect()
+}
+
+/// A row of `stream_id, sensor, seq`.
+fn watermark(row: &SqliteRow) -> Result<(u64, Watermark), StoreError> {
+    let mut at = Columns::new(row);
+    Ok((
+        at.id()?,
+        Watermark {
+            sensor: at.next()?,
+            seq: at.count()?,
+        },
+    ))
 }
 
 async fn load_counters(
     connection: &mut SqliteConnection,
 ) -> Result<HashMap<CounterKey, CounterBase>, StoreError> {
-    let rows = sqlx::query(COUNTER_SELECT).fetch_all(connection).await?;
+    let mut query = sqlx::QueryBuilder::new(COUNTER_SELECT);
+    query
+        .push(" ORDER BY updated_unix_ms DESC LIMIT ")
+        .push_bind(COUNTER_BASES_MAX as i64);
+    let rows = query.build().fetch_all(connection).await?;
     rows.iter()
         .map(|row| counter(row).map(|(key, base, _)| (key, base)))
         .collect()
