@@ -2,23 +2,30 @@
 //!
 //! Each page is a short read of its own: an export of any length pins no snapshot.
 
+use std::sync::Arc;
+
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use futures_util::stream::{self, Stream};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::AppState;
 use super::error::ApiError;
 use super::params::Params;
 use super::view::{ErrorView, EventItem, FlowItem, PacketItem, TrafficItem};
 use crate::clock;
-use crate::store::{Filter, PAGE_ROWS_MAX, PageRequest, RowId, Step};
+use crate::store::{Filter, PAGE_ROWS_MAX, PageRequest, RowId, Step, Store};
 
-/// Most rows of one export; it ends there, and the last row's id says where.
+/// Most rows of one export, but for the rest of a page. The answer's header
+/// [`ROWS_MAX_HEADER`] says so, and the last line of an export that was cut there where it goes on.
 const EXPORT_ROWS_MAX: usize = 5_000_000;
+
+/// See [`EXPORT_ROWS_MAX`].
+const ROWS_MAX_HEADER: &str = "x-netml-rows-max";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Format {
@@ -57,14 +64,14 @@ pub(super) async fn export(
     };
     let mut params = Params::parse(uri.query())?;
     let body = match table {
-        "packets" => paged(
-            state,
-            Table::Packets,
-            format,
-            params.packet_filter()?,
-            params,
-        )?,
-        "flows" => paged(state, Table::Flows, format, params.flow_filter()?, params)?,
+        "packets" => {
+            let filter = params.packet_filter()?;
+            paged(state, Table::Packets, format, filter, params)?
+        }
+        "flows" => {
+            let filter = params.flow_filter()?;
+            paged(state, Table::Flows, format, filter, params)?
+        }
         "events" => {
             let filter = Filter {
                 sensor: params.sensor()?,
@@ -103,6 +110,7 @@ pub(super) async fn export(
     let mut response = body.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(ROWS_MAX_HEADER, HeaderValue::from(EXPORT_ROWS_MAX));
     // The name is one of ten.
     if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
         headers.insert(header::CONTENT_DISPOSITION, value);
@@ -112,9 +120,20 @@ pub(super) async fn export(
 
 /// Where an export stands.
 struct Cursor {
+    /// `None`: everything was told.
     before: Option<RowId>,
     rows: usize,
     first: bool,
+}
+
+/// What an export reads.
+#[derive(Clone)]
+struct Source {
+    store: Arc<dyn Store>,
+    table: Table,
+    format: Format,
+    filter: Filter,
+    stop: watch::Receiver<bool>,
 }
 
 fn paged(
@@ -128,22 +147,47 @@ fn paged(
     params.limit()?;
     let before = params.page()?.before;
     params.end()?;
+    let source = Source {
+        store: state.store,
+        table,
+        format,
+        filter,
+        stop: state.stop,
+    };
+    let rows = rows(source, before, EXPORT_ROWS_MAX);
+    Ok(Body::from_stream(rows))
+}
+
+/// The rows from `before` on, page by page, up to `rows_max` and the rest of a page.
+fn rows(
+    source: Source,
+    before: RowId,
+    rows_max: usize,
+) -> impl Stream<Item = std::io::Result<Bytes>> {
     let start = Cursor {
         before: Some(before),
         rows: 0,
         first: true,
     };
-    let pages = stream::try_unfold(start, move |cursor| {
-        let (state, filter) = (state.clone(), filter.clone());
+    stream::try_unfold(start, move |cursor| {
+        let source = source.clone();
         async move {
-            let Some(before) = cursor.before.filter(|_| cursor.rows < EXPORT_ROWS_MAX) else {
+            let Some(before) = cursor.before else {
                 return Ok(None);
             };
+            if cursor.rows >= rows_max {
+                let line = cut_line(source.table, source.format, cursor.rows, before);
+                let done = Cursor {
+                    before: None,
+                    ..cursor
+                };
+                return Ok(Some((Bytes::from(line), done)));
+            }
             // An error breaks the transfer off: a part must not look like the whole.
-            if *state.stop.borrow() {
+            if *source.stop.borrow() {
                 return Err(std::io::Error::other("the collector is stopping"));
             }
-            let (chunk, rows, next) = page(&state, table, format, &filter, before, cursor.first)
+            let (chunk, rows, next) = page(&source, before, cursor.first)
                 .await
                 .map_err(|error| std::io::Error::other(error.message))?;
             let cursor = Cursor {
@@ -153,15 +197,29 @@ fn paged(
             };
             Ok::<_, std::io::Error>(Some((Bytes::from(chunk), cursor)))
         }
-    });
-    Ok(Body::from_stream(pages))
+    })
+}
+
+/// The last line of an export that was cut: an object of its own, or a row whose first cell says it.
+fn cut_line(table: Table, format: Format, rows: usize, before: RowId) -> String {
+    match format {
+        Format::Ndjson => {
+            format!("{{\"cut\":true,\"rows\":{rows},\"before\":\"{before}\"}}\n")
+        }
+        Format::Csv => {
+            let columns = match table {
+                Table::Packets => PacketItem::COLUMNS,
+                Table::Flows => FlowItem::COLUMNS,
+                Table::Events => EventItem::COLUMNS,
+            };
+            let rest = ",".repeat(columns.len() - 1);
+            format!("cut after {rows} rows: go on with before={before}{rest}\r\n")
+        }
+    }
 }
 
 async fn page(
-    state: &AppState,
-    table: Table,
-    format: Format,
-    filter: &Filter,
+    source: &Source,
     before: RowId,
     first: bool,
 ) -> Result<(String, usize, Option<RowId>), ApiError> {
@@ -169,19 +227,20 @@ async fn page(
         before,
         limit: PAGE_ROWS_MAX,
     };
-    match table {
+    let (store, filter, format) = (&source.store, &source.filter, source.format);
+    match source.table {
         Table::Packets => {
-            let page = state.store.packets(filter, request).await?;
+            let page = store.packets(filter, request).await?;
             let items: Vec<PacketItem> = page.rows.iter().map(Into::into).collect();
             Ok((encode(&items, format, first)?, items.len(), page.next))
         }
         Table::Flows => {
-            let page = state.store.flows(filter, request).await?;
+            let page = store.flows(filter, request).await?;
             let items: Vec<FlowItem> = page.rows.iter().map(Into::into).collect();
             Ok((encode(&items, format, first)?, items.len(), page.next))
         }
         Table::Events => {
-            let page = state.store.events(filter, request).await?;
+            let page = store.events(filter, request).await?;
             let items: Vec<EventItem> = page.rows.iter().map(Into::into).collect();
             Ok((encode(&items, format, first)?, items.len(), page.next))
         }
@@ -338,12 +397,76 @@ fn cell(out: &mut String, value: &Value) {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::TryStreamExt as _;
+
     use super::*;
+    use crate::record::{Event, Record, SensorBatch, SensorName};
+    use crate::store::memory::MemoryStore;
 
     fn csv(value: Value) -> String {
         let mut out = String::new();
         cell(&mut out, &value);
         out
+    }
+
+    /// All of an export, as text.
+    async fn exported(
+        store: &Arc<dyn Store>,
+        format: Format,
+        before: RowId,
+        rows_max: usize,
+    ) -> String {
+        let source = Source {
+            store: Arc::clone(store),
+            table: Table::Events,
+            format,
+            filter: Filter::default(),
+            stop: watch::channel(false).1,
+        };
+        let chunks: Vec<Bytes> = rows(source, before, rows_max).try_collect().await.unwrap();
+        String::from_utf8(chunks.concat()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_export_that_reaches_its_bound_says_so_and_where_it_goes_on() {
+        let event = Record::Event(Event {
+            unix_ns: 0,
+            kind: "started".to_owned(),
+            severity: "info".to_owned(),
+            message: String::new(),
+            fields: std::collections::BTreeMap::new(),
+        });
+        let batch = SensorBatch {
+            sensor: SensorName::parse("a").unwrap(),
+            stream_id: 1,
+            first_seq: 1,
+            records: vec![Some(event); 2_500],
+        };
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        store.append(&[batch], 0).await.unwrap();
+
+        let cut = exported(&store, Format::Ndjson, RowId::END, 1_500).await;
+        let lines: Vec<Value> = cut
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 2_001, "whole pages and the last line");
+        let last = &lines[2_000];
+        assert_eq!((&last["cut"], &last["rows"]), (&true.into(), &2_000.into()));
+        let before = RowId::parse(last["before"].as_str().unwrap()).unwrap();
+        let rest = exported(&store, Format::Ndjson, before, 1_500).await;
+        assert_eq!(rest.lines().count(), 500, "a whole export says nothing");
+        assert!(!rest.contains("\"cut\""));
+
+        let csv = exported(&store, Format::Csv, RowId::END, 1_500).await;
+        let rows: Vec<&str> = csv.lines().collect();
+        let expected = format!("cut after 2000 rows: go on with before={before},,,,,,");
+        assert_eq!((rows.len(), rows[2_001]), (2_002, expected.as_str()));
+        assert_eq!(
+            expected.matches(',').count(),
+            rows[0].matches(',').count(),
+            "as many cells as any row"
+        );
     }
 
     #[test]

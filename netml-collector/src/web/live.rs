@@ -1,7 +1,8 @@
 //! `GET /api/live`: what just changed, as server-sent events.
 //!
 //! Updates are encoded once for all watchers. A watcher that reads too slowly misses events and
-//! is told how many (`lagged`); it never holds up another, nor ingest.
+//! is told how many (`lagged`); it never holds up another, nor ingest. Events are not kept: who
+//! comes back with a `Last-Event-ID` is told first that what passed meanwhile is not repeated.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, StreamExt as _};
@@ -35,6 +36,9 @@ pub const ITEMS_MAX: usize = 200;
 
 /// A comment is sent this often, so that dead connections are found.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// What a browser sends when it takes up a feed that ended.
+const LAST_EVENT_ID: &str = "last-event-id";
 
 /// An encoded event.
 #[derive(Debug)]
@@ -130,14 +134,19 @@ impl Drop for Watcher {
     }
 }
 
-/// `GET /api/live`.
+/// `GET /api/live`. With a `Last-Event-ID` the first event is `lagged` with `missed` null: how many
+/// passed is not known, since none is made while nobody watches.
 ///
 /// # Errors
 /// When too many watch.
 #[utoipa::path(get, path = "/api/live", responses(
     (status = 200, description = "Server-sent events: traffic, packets, flows, sensors, event, command, lagged", content_type = "text/event-stream"),
     (status = 503, description = "Too many watchers", body = super::view::ErrorView)))]
-pub async fn live(State(state): State<AppState>, uri: Uri) -> Result<Response, ApiError> {
+pub async fn live(
+    State(state): State<AppState>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     Params::parse(uri.query())?.end()?;
     let watcher = Watcher(Arc::clone(&state.hub.watchers));
     if watcher.0.fetch_add(1, Ordering::Relaxed) >= WATCHERS_MAX {
@@ -162,7 +171,11 @@ pub async fn live(State(state): State<AppState>, uri: Uri) -> Result<Response, A
     });
     let mut stop = state.stop.clone();
     let hello = stream::once(async { Ok(Event::default().comment("netml")) });
+    let missed = headers
+        .contains_key(LAST_EVENT_ID)
+        .then(|| Ok(Event::default().event("lagged").data("{\"missed\":null}")));
     let events = hello
+        .chain(stream::iter(missed))
         .chain(events)
         .take_until(async move { stopped(&mut stop).await });
     Ok(Sse::new(events)

@@ -160,6 +160,7 @@ async fn every_call_answers_what_the_sensor_sent() {
     let csv = collector.request("GET /api/export/events.csv HTTP/1.1", &[], "");
     assert_eq!(csv.headers["content-type"], "text/csv; charset=utf-8");
     assert!(csv.body.contains(",alarm,'=a scan,"), "{}", csv.body);
+    assert_eq!(csv.headers["x-netml-rows-max"], "5000000");
     let csv = collector.request("GET /api/export/flows.csv HTTP/1.1", &[], "");
     let head = csv.body.lines().next().unwrap();
     assert!(
@@ -205,6 +206,15 @@ async fn the_live_feed_shows_a_packet_within_two_seconds() {
         Some(0),
         "a watcher does not hold up the stop"
     );
+}
+
+#[test]
+fn who_takes_up_the_live_feed_is_told_that_nothing_is_repeated() {
+    let directory = tempfile::tempdir().unwrap();
+    let collector = Collector::start(directory.path());
+    let mut again = collector.live_with("Last-Event-ID: 1700000000000\r\n");
+    let (_, lagged) = again.next("lagged");
+    assert_eq!(lagged, json!({"missed": null}));
 }
 
 #[tokio::test(flavor = "multi_thread")]

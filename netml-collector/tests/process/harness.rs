@@ -123,9 +123,17 @@ impl Collector {
 
     /// Opens the live feed.
     pub(crate) fn live(&self) -> Live {
+        self.live_with("")
+    }
+
+    /// The live feed, asked for with further header lines, each ended by CRLF.
+    pub(crate) fn live_with(&self, headers: &str) -> Live {
         let mut stream = TcpStream::connect(&self.web).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request = format!("GET /api/live HTTP/1.1\r\nHost: {}\r\n\r\n", self.web);
+        let request = format!(
+            "GET /api/live HTTP/1.1\r\nHost: {}\r\n{headers}\r\n",
+            self.web
+        );
         stream.write_all(request.as_bytes()).unwrap();
         let mut lines = BufReader::new(stream).lines();
         // The first comment says that the watcher is entered.
