@@ -107,6 +107,59 @@ const END_REASONS = table({
 /** @param {string} reason */
 export const endReasonOf = (reason) => END_REASONS[reason] ?? reason;
 
+/** @type {Record<string, {label: string, id: string}>} */
+const TUNNELS = table({
+  vxlan: { label: 'VXLAN', id: 'VNI' },
+  geneve: { label: 'Geneve', id: 'VNI' },
+  gre: { label: 'GRE', id: 'key' },
+  ipip: { label: 'IP in IP', id: 'id' },
+  '6in4': { label: 'IPv6 in IPv4', id: 'id' },
+  '6in6': { label: 'IPv6 in IPv6', id: 'id' },
+  '4in6': { label: 'IPv4 in IPv6', id: 'id' },
+});
+
+/** A kind of tunnel in words; one not known here keeps its name. @param {string} kind */
+export const tunnelOf = (kind) => TUNNELS[kind] ?? { label: visible(kind), id: 'id' };
+
+/** A tunnel in a few characters, for a tag: "VXLAN 42". @param {{kind: string, network_id: number | null}} tunnel */
+export const tunnelTag = (tunnel) => (tunnel.network_id === null ? tunnelOf(tunnel.kind).label : `${tunnelOf(tunnel.kind).label} ${tunnel.network_id}`);
+
+/** @type {Record<string, string>} */
+const ICMP_ERRORS = table({
+  '3/0': 'network unreachable', '3/1': 'host unreachable', '3/2': 'protocol unreachable', '3/3': 'port unreachable', '3/4': 'packet too big',
+  '3/9': 'network prohibited', '3/10': 'host prohibited', '3/13': 'prohibited by a filter', '4/0': 'source quench', '11/0': 'too many hops',
+  '11/1': 'fragments missing', 3: 'unreachable', 5: 'redirect', 11: 'time exceeded', 12: 'bad header',
+});
+/** @type {Record<string, string>} */
+const ICMPV6_ERRORS = table({
+  '1/0': 'no route', '1/1': 'prohibited by a filter', '1/3': 'host unreachable', '1/4': 'port unreachable', '3/0': 'too many hops',
+  '3/1': 'fragments missing', 1: 'unreachable', 2: 'packet too big', 3: 'time exceeded', 4: 'bad header',
+});
+
+/**
+ * What an ICMP error says, with its numbers.
+ * @param {{type: number, code: number}} error
+ * @param {boolean} isV6
+ */
+export function icmpErrorOf({ type, code }, isV6) {
+  const words = isV6 ? ICMPV6_ERRORS : ICMP_ERRORS;
+  const numbers = `type ${type}, code ${code}`;
+  const label = words[`${type}/${code}`] ?? words[type];
+  return label ? `${label} (${numbers})` : numbers;
+}
+
+/** @type {Record<string, string>} */
+const DNS_TYPES = table({
+  1: 'A', 2: 'NS', 5: 'CNAME', 6: 'SOA', 10: 'NULL', 12: 'PTR', 15: 'MX', 16: 'TXT', 28: 'AAAA', 33: 'SRV', 35: 'NAPTR', 43: 'DS', 46: 'RRSIG',
+  47: 'NSEC', 48: 'DNSKEY', 64: 'SVCB', 65: 'HTTPS', 99: 'SPF', 252: 'AXFR', 255: 'ANY',
+});
+/** A type of DNS record. @param {number} number */
+export const dnsTypeOf = (number) => DNS_TYPES[number] ?? `type ${number}`;
+
+const DNS_RESULTS = ['success', 'malformed question', 'server failure', 'no such name', 'not implemented', 'refused'];
+/** A result code of DNS. @param {number} code */
+export const dnsResultOf = (code) => DNS_RESULTS[code] ?? `code ${code}`;
+
 /** @type {Record<string, {label: string, unit: string}>} */
 const RULES = {
   'port-scan': { label: 'port scan', unit: 'ports tried on one host' },

@@ -232,6 +232,34 @@ test('the panel of a flow gives reasons, model, false alarms and losses', MOCK_O
   });
 });
 
+test('the panel of a flow tells its path, its tunnel and its DNS numbers, and nothing where there is nothing', MOCK_ONLY, async () => {
+  await withPage({}, async (page, mock, base) => {
+    const plain = { also_seen_on: [], tunnel: null, icmp_errors: 0, icmp_last: null, dns: null };
+    const flow = { ...mock.scene.flowList[0], ...plain, flow_id: 'bare', src_ip: 'fe80::1' };
+    const told = {
+      ...flow, flow_id: 'told', also_seen_on: ['eth1', 'veth\u202e7'],
+      tunnel: { kind: 'gre', network_id: 7, src_ip: '192.0.2.1', dst_ip: '2001:db8::2', deeper: true },
+      icmp_errors: 2, icmp_last: { type: 1, code: 4 },
+      dns: { questions: 9, answers: 8, failures: 7, name_bytes: 34, labels: 3, digits: 1, query_type: 16, response_code: 3, answer_records: 0 },
+    };
+    mock.scene.flowList.unshift(flow, told);
+    await page.goto(`${base}/#/flows?flow=told`);
+    await page.locator('dialog[open]', { hasText: 'DNS numbers' }).waitFor();
+    const text = ((await page.locator('dialog[open]').textContent()) ?? '').replace(/[\u00a0\u202f]/g, ' ');
+    for (const wanted of [
+      'eth1, veth\\u202e7', 'GRE · key 7', 'a tunnel inside as well', '192.0.2.1 → 2001:db8::2', 'port unreachable (type 1, code 4)',
+      '8 · 7 failed', 'TXT · 34 characters · 3 labels · 1 digit', 'no such name · 0 records',
+    ]) {
+      assert.ok(text.includes(wanted), `${wanted} in ${text}`);
+    }
+    await page.goto(`${base}/#/flows?flow=bare`);
+    await page.locator('dialog[open]', { hasText: 'bare' }).waitFor();
+    assert.doesNotMatch((await page.locator('dialog[open]').textContent()) ?? '', /Path and tunnel|DNS numbers/);
+    await page.goto(`${base}/#/flows`);
+    await page.locator('tbody tr', { hasText: 'tunnel: GRE 7' }).waitFor();
+  });
+});
+
 test('a traceroute shows its hops as they come', MOCK_ONLY, async () => {
   await withPage({ hash: 'diagnose' }, async (page) => {
     assert.equal(await page.getByLabel('Target').inputValue(), '8.8.8.8');

@@ -145,6 +145,17 @@ export class Scene {
       forest_score: noProbability ? null : probability * 0.8,
       expected_false_alarms_per_day: noProbability ? null : verdict === 'SUSPICIOUS' ? 0.4 : verdict === 'UNSURE' ? 3.7 : 900,
       initiator_direction: attack ? 'ingress' : 'egress',
+      also_seen_on: id % 5 === 0 ? ['veth1a2b3c', this.hostile ? HOSTILE[2] : 'br-lan'] : [],
+      tunnel:
+        id % 7 === 0
+          ? { kind: this.hostile ? HOSTILE[0] : 'vxlan', network_id: 4711, src_ip: '192.0.2.11', dst_ip: '192.0.2.12', deeper: id % 14 === 0 }
+          : null,
+      icmp_errors: attack ? 3 : 0,
+      icmp_last: attack ? { type: 3, code: 13 } : null,
+      dns:
+        dst_port === 53
+          ? { questions: 12, answers: 11, failures: 2, name_bytes: 34, labels: 3, digits: 5, query_type: 16, response_code: 3, answer_records: 0 }
+          : null,
     };
   }
 
@@ -217,7 +228,7 @@ export class Scene {
       source: away ? 'none' : state.source,
       sensors_connected: away ? 0 : 1,
       can_change: state.canChange,
-      books: { batches_in: 5021, records_in: 88123, records_stored: 88120, records_duplicate: 3, records_refused: 0, batches_refused: 0, batches_failed: 0, records_gap: 0, connections_refused: 0, connections_timed_out: 0, live_dropped: 0 },
+      books: { batches_in: 5021, records_in: 88123, records_stored: 88120, records_duplicate: 3, records_refused: 0, batches_refused: 0, batches_failed: 0, records_gap: 0, connections_refused: 0, connections_timed_out: 0, live_dropped: 0, state_forgotten: 0 },
     };
   }
 

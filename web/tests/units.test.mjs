@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { bytes, bitRate, count, duration, endpoint, perDay, percent, plain, si, signed, visible } from '../app/format.js';
 import { KNOWN_FEATURES, reasonOf } from '../app/features.js';
 import { RecentList, SecondRing } from '../app/state/ring.js';
-import { splitLost, verdictOf } from '../app/words.js';
+import { dnsResultOf, dnsTypeOf, icmpErrorOf, splitLost, tunnelTag, verdictOf } from '../app/words.js';
 
 const plainSpaces = (/** @type {string} */ text) => text.replace(/[\u00a0\u202f]/g, ' ');
 /** @param {number} n */
@@ -72,6 +72,20 @@ test('most features of the schema have words', async () => {
   assert.ok(names.length > 20, 'the schema was read');
   const without = names.filter((name) => !KNOWN_FEATURES.includes(name));
   assert.ok(without.length <= names.length / 4, `add words in app/features.js for ${without.join(', ')}`);
+});
+
+test('tunnels, ICMP errors and DNS numbers have words, and keep their numbers where there are none', () => {
+  assert.equal(tunnelTag({ kind: 'vxlan', network_id: 0 }), 'VXLAN 0');
+  assert.equal(tunnelTag({ kind: '6in4', network_id: null }), 'IPv6 in IPv4');
+  assert.equal(tunnelTag({ kind: 'constructor\u202e', network_id: null }), 'constructor\\u202e');
+  assert.equal(icmpErrorOf({ type: 3, code: 3 }, false), 'port unreachable (type 3, code 3)');
+  assert.equal(icmpErrorOf({ type: 3, code: 0 }, true), 'too many hops (type 3, code 0)');
+  assert.equal(icmpErrorOf({ type: 1, code: 6 }, true), 'unreachable (type 1, code 6)');
+  assert.equal(icmpErrorOf({ type: 40, code: 2 }, false), 'type 40, code 2');
+  assert.equal(dnsTypeOf(28), 'AAAA');
+  assert.equal(dnsTypeOf(65399), 'type 65399');
+  assert.equal(dnsResultOf(3), 'no such name');
+  assert.equal(dnsResultOf(23), 'code 23');
 });
 
 test('characters that hide or turn round text are made visible', () => {

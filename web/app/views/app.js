@@ -1,5 +1,5 @@
 // The frame around the views: name, source, live state, navigation, banners, help.
-import { html, useEffect, useLayoutEffect, useState } from '../lib.js';
+import { html, useLayoutEffect, useState } from '../lib.js';
 import { connection, paused, reconnect } from '../state/live.js';
 import { lastAnswerAt, lastEventAt, sensors, status } from '../state/store.js';
 import { link, view, VIEWS } from '../state/router.js';

@@ -6,7 +6,7 @@ import { link } from '../state/router.js';
 import { Icon } from '../components/icons.js';
 import { Notice } from '../components/common.js';
 import { Verdict } from '../components/verdict.js';
-import { endReasonOf, protocolOf, ruleOf, VERDICTS, verdictOf } from '../words.js';
+import { dnsResultOf, dnsTypeOf, endReasonOf, icmpErrorOf, protocolOf, ruleOf, tunnelOf, VERDICTS, verdictOf } from '../words.js';
 import { reasonOf } from '../features.js';
 import { bytes, clock, count, counted, dateTime, duration, endpoint, perDay, percent, plain, signed, UNKNOWN, visible, when } from '../format.js';
 
@@ -23,11 +23,14 @@ export function FlowBrief({ flow }) {
 export function FlowDialog({ id, onClose }) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   const [state, setState] = useState({ flow: knownFlow(id) ?? null, error: /** @type {string | null} */ (null) });
+  const gone = useRef(false);
   useEffect(() => {
     const element = dialog.current;
     const before = document.activeElement;
     if (element && !element.open) element.showModal();
     return () => {
+      // Its event comes later: by then the address may name another flow, whose panel stays.
+      gone.current = true;
       if (element?.open) element.close();
       if (before instanceof HTMLElement && before.isConnected) before.focus();
     };
@@ -45,7 +48,7 @@ export function FlowDialog({ id, onClose }) {
   }, [id]);
   void liveFlows.value; // The flow may go on while it is open.
   const flow = knownFlow(id) ?? state.flow;
-  return html`<dialog class="sheet" ref=${dialog} aria-labelledby="flow-heading" onClose=${onClose} onClick=${(/** @type {any} */ e) => e.target === dialog.current && dialog.current?.close()}>
+  return html`<dialog class="sheet" ref=${dialog} aria-labelledby="flow-heading" onClose=${() => gone.current || onClose()} onClick=${(/** @type {any} */ e) => e.target === dialog.current && dialog.current?.close()}>
     <div class="sheet-body">
       <header class="sheet-head">
         <h2 id="flow-heading">Why this verdict</h2>
@@ -93,6 +96,8 @@ function Detail({ flow }) {
       <${Fact} name="Combined score (uncalibrated)" value=${judged ? plain(flow.score) : UNKNOWN} />
       <${Fact} name="Flow id" value=${flow.flow_id} />
     </dl>
+    <${PathAndTunnel} flow=${flow} />
+    ${flow.dns ? html`<${Dns} dns=${flow.dns} />` : null}
     <p class="sheet-links">
       <a class="button small" href=${link('flows', { address: flow.src_ip })}>Flows of the initiator</a>
       <a class="button small" href=${link('packets', { address: flow.src_ip })}>Packets of the initiator</a>
@@ -103,6 +108,43 @@ function Detail({ flow }) {
 /** @param {{name: string, value: any, hint?: string}} props */
 export function Fact({ name, value, hint }) {
   return html`<div class="fact"><dt>${name}</dt><dd><bdi>${value}</bdi>${hint ? html`<span class="quiet small hint">${hint}</span>` : null}</dd></div>`;
+}
+
+/** Where else it passed, what carried it and who complained; nothing where there is nothing. @param {{flow: any}} props */
+function PathAndTunnel({ flow }) {
+  /** @type {string[]} */
+  const others = flow.also_seen_on ?? [];
+  const { tunnel, icmp_errors: errors = 0, icmp_last: last } = flow;
+  if (others.length === 0 && !tunnel && !(errors > 0)) return null;
+  return html`<h3>Path and tunnel</h3>
+    <dl class="facts">
+      ${others.length > 0
+        ? html`<${Fact} name="Also seen on" value=${visible(others.join(', '))} hint="a flow on each of them; for the behaviour of its hosts a packet counts once" />`
+        : null}
+      ${tunnel
+        ? html`<${Fact}
+              name="Carried in"
+              value=${`${tunnelOf(tunnel.kind).label}${tunnel.network_id === null ? '' : ` · ${tunnelOf(tunnel.kind).id} ${tunnel.network_id}`}`}
+              hint=${tunnel.deeper ? 'there is a tunnel inside as well, which was not opened' : undefined}
+            />
+            <${Fact} name="Ends of the tunnel" value=${`${tunnel.src_ip} → ${tunnel.dst_ip}`} />`
+        : null}
+      ${errors > 0
+        ? html`<${Fact} name="ICMP errors about it" value=${count(errors)} hint=${last ? `last: ${icmpErrorOf(last, flow.src_ip.includes(':'))}` : undefined} />`
+        : null}
+    </dl>`;
+}
+
+/** Numbers only: no name leaves the sensor's kernel. @param {{dns: any}} props */
+function Dns({ dns }) {
+  const name = `${counted(dns.name_bytes, 'character')} · ${counted(dns.labels, 'label')} · ${counted(dns.digits, 'digit')}`;
+  return html`<h3>DNS numbers</h3>
+    <dl class="facts">
+      <${Fact} name="Questions" value=${count(dns.questions)} />
+      <${Fact} name="Answers" value=${`${count(dns.answers)}${dns.failures > 0 ? ` · ${count(dns.failures)} failed` : ''}`} />
+      <${Fact} name="Last question" value=${dns.labels > 0 ? `${dnsTypeOf(dns.query_type)} · ${name}` : UNKNOWN} hint="the name itself is not kept" />
+      <${Fact} name="Last answer" value=${dns.answers > 0 ? `${dnsResultOf(dns.response_code)} · ${counted(dns.answer_records, 'record')}` : 'none'} />
+    </dl>`;
 }
 
 /** Which of the two judges said what. @param {{flow: any}} props */

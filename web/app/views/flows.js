@@ -9,7 +9,7 @@ import { FalseAlarms, Probability, Verdict } from '../components/verdict.js';
 import { Export, Panel, useTitle } from '../components/common.js';
 import { RowsState } from '../components/rows-state.js';
 import { FlowDialog } from './flow-detail.js';
-import { protocolOf } from '../words.js';
+import { protocolOf, tunnelTag } from '../words.js';
 import { bytes, clock, count, dateTime, duration, endpoint } from '../format.js';
 
 const WANTED = [FILTERS.verdict, FILTERS.kind, FILTERS.protocol, FILTERS.address, FILTERS.port];
@@ -20,7 +20,7 @@ const COLUMNS = [
   { key: 'verdict', label: 'Verdict', bare: true, cell: (f) => html`<${Verdict} name=${f.verdict} kind=${f.kind} />` },
   { key: 'probability', label: 'Probability', span: 2, cell: (f) => html`<${Probability} verdict=${f.verdict} probability=${f.probability} />` },
   { key: 'alarms', label: 'False alarms a day', short: 'False al./day', right: true, span: 2, className: 'cell-narrow', cell: (f) => html`<${FalseAlarms} verdict=${f.verdict} expected=${f.expected_false_alarms_per_day} />` },
-  { key: 'protocol', label: 'Protocol', span: 2, cell: (f) => html`<span class="tag">${protocolOf(f.protocol)}</span>` },
+  { key: 'protocol', label: 'Protocol', span: 2, cell: (f) => html`<span class="tag">${protocolOf(f.protocol)}</span>${f.tunnel ? html` <span class="tag" title=${`carried in ${tunnelTag(f.tunnel)}`}>tun<span class="visually-hidden">nel: ${tunnelTag(f.tunnel)}</span></span>` : null}` },
   { key: 'source', label: 'Initiator', cell: (f) => html`<${End} text=${endpoint(f.src_ip, f.src_port, f.protocol)} />`, className: 'cell-address', span: 6 },
   { key: 'destination', label: 'Responder', cell: (f) => html`<${End} text=${endpoint(f.dst_ip, f.dst_port, f.protocol)} />`, className: 'cell-address', span: 6 },
   { key: 'sent', label: 'Sent', right: true, cell: (f) => html`<${Amount} bytes=${f.fwd_bytes} packets=${f.fwd_packets} />` },
