@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { assertAccessible, assertNoSideScroll, goTo, MOCK_ONLY, PATIENCE_MS, start, stop, VIEWS, withPage } from './harness.mjs';
+import { assertAccessible, assertNoSideScroll, drawn, eventually, goTo, MOCK_ONLY, start, stop, VIEWS, withPage } from './harness.mjs';
 
 const FIRST_LOAD_MAX_BYTES = 150_000;
 const themes = /** @type {const} */ (['dark', 'light']);
@@ -45,6 +45,7 @@ for (const theme of themes) {
       await page.locator('dialog[open]').waitFor();
       await assertAccessible(page, 'help');
       await page.keyboard.press('Escape');
+      await page.locator('dialog').waitFor({ state: 'detached' });
       await goTo(page, 'overview');
       await page.locator('summary').first().click();
       await page.locator('.twin-scroll tbody tr').first().waitFor();
@@ -61,6 +62,7 @@ test('axe finds nothing in the empty, failing and paused states', MOCK_ONLY, asy
         await assertAccessible(page, `${view}, ${mode}`);
       }
       await page.getByRole('button', { name: 'Pause' }).click();
+      await page.locator('.live-paused').waitFor();
       await assertAccessible(page, `paused, ${mode}`);
     });
   }
@@ -138,7 +140,7 @@ test('the skip link leads past the header and keeps the view', async () => {
   await withPage({ hash: 'sensors' }, async (page) => {
     await page.keyboard.press('Tab');
     await page.keyboard.press('Enter');
-    assert.equal(await page.evaluate(() => document.activeElement?.id), 'main');
+    await page.waitForFunction(() => document.activeElement?.id === 'main');
     assert.match(page.url(), /#\/sensors$/);
   });
 });
@@ -159,7 +161,7 @@ test('shortcuts move about, can be switched off, and leave typing alone', async 
     await page.keyboard.press('Escape');
     await page.locator('dialog').waitFor({ state: 'detached' });
     await page.keyboard.press('1');
-    await page.waitForTimeout(200);
+    await drawn(page);
     assert.match(page.url(), /#\/flows/, 'switched off');
   });
 });
@@ -170,7 +172,7 @@ test('a dialog gives the focus back to what opened it', async () => {
     await page.locator('dialog[open]').waitFor();
     await page.keyboard.press('Escape');
     await page.locator('dialog').waitFor({ state: 'detached' });
-    assert.equal(await page.evaluate(() => document.activeElement?.getAttribute('aria-label')), 'Help');
+    await page.waitForFunction(() => document.activeElement?.getAttribute('aria-label') === 'Help');
   });
 });
 
@@ -180,31 +182,36 @@ test('the theme follows the system until it is chosen, and the choice is kept', 
     const light = await scheme();
     const button = page.getByRole('button', { name: /^Theme/ });
     await button.click();
-    assert.match((await button.getAttribute('aria-label')) ?? '', /dark/);
+    await page.getByRole('button', { name: /^Theme: dark/ }).waitFor();
+    await eventually(async () => assert.notEqual(await scheme(), light));
     const dark = await scheme();
-    assert.notEqual(dark, light);
     await page.reload();
     await page.locator('main h1').waitFor({ state: 'attached' });
-    assert.equal(await scheme(), dark, 'kept over a reload');
+    await eventually(async () => assert.equal(await scheme(), dark, 'kept over a reload'));
     await button.click();
-    assert.equal(await scheme(), light);
+    await eventually(async () => assert.equal(await scheme(), light));
   });
 });
 
 test('a graph speaks: name, summary, arrow keys and a table with the same numbers', MOCK_ONLY, async () => {
   await withPage({}, async (page) => {
     const graph = page.getByRole('slider', { name: 'Download and upload, over time' });
-    await page.waitForFunction(() => document.querySelector('[role=slider]')?.getAttribute('aria-valuetext')?.includes('Download'), null, { timeout: PATIENCE_MS });
+    await page.waitForFunction(() => document.querySelector('[role=slider]')?.getAttribute('aria-valuetext')?.includes('Download'), );
     await graph.focus();
     await page.keyboard.press('Home');
+    await eventually(async () => assert.equal(await graph.getAttribute('aria-valuenow'), '0'));
     const first = await graph.getAttribute('aria-valuetext');
     await page.keyboard.press('ArrowRight');
-    const second = await graph.getAttribute('aria-valuetext');
-    assert.notEqual(first, second);
-    assert.match(second ?? '', /^\d\d:\d\d:\d\d: Download .+B\/s, Upload .+B\/s$/);
+    await eventually(async () => {
+      const second = await graph.getAttribute('aria-valuetext');
+      assert.notEqual(first, second);
+      assert.match(second ?? '', /^\d\d:\d\d:\d\d: Download .+B\/s, Upload .+B\/s$/);
+    });
     const summary = await page.locator(`#${await graph.getAttribute('aria-describedby')}`.replaceAll(':', '\\:')).textContent();
     assert.match(summary ?? '', /Download: now .+, mean .+, peak /);
     await page.locator('.chart').first().locator('summary').click();
+    // Built once the browser tells that it is open.
+    await page.locator('.chart').first().locator('tbody tr').first().waitFor();
     const rows = await page.locator('.chart').first().locator('tbody tr').count();
     assert.ok(rows > 10 && rows <= 60, `${rows} rows`);
   });

@@ -11,8 +11,8 @@ export const REAL = process.env.NETML_DASHBOARD_URL?.replace(/\/$/, '') ?? '';
 /** For tests that steer the mock. */
 export const MOCK_ONLY = { skip: REAL ? 'steers the mock server; NETML_DASHBOARD_URL names a real collector' : false };
 export const VIEWS = ['overview', 'packets', 'flows', 'talkers', 'events', 'sensors', 'diagnose'];
-/** Slow machines run several browsers at once. */
-export const PATIENCE_MS = 20_000;
+/** How long anything is waited for: far longer than it takes, for machines that others share. */
+export const PATIENCE_MS = 60_000;
 
 const AXE = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -90,17 +90,48 @@ export async function assertAccessible(page, where) {
   assert.deepEqual(violations, [], `axe on ${where}`);
 }
 
-/** @param {import('playwright-core').Page} page @param {string} where */
+/** For what must become true: a graph takes its new width a frame after the page. @param {import('playwright-core').Page} page @param {string} where */
 export async function assertNoSideScroll(page, where) {
-  const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  assert.ok(over <= 0, `${where} scrolls sideways by ${over} px`);
+  await eventually(async () => {
+    const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    assert.ok(over <= 0, `${where} scrolls sideways by ${over} px`);
+  });
 }
+
+/**
+ * Repeats `check` until it holds; throws what it threw last. For what follows from an action, or comes with another answer than
+ * the one waited for.
+ * @param {() => Promise<void> | void} check
+ */
+export async function eventually(check) {
+  const deadline = performance.now() + PATIENCE_MS;
+  for (;;) {
+    try {
+      await check();
+      return;
+    } catch (error) {
+      if (performance.now() > deadline) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
+
+/** Waits until every handler of what was just done has run and the page is drawn. @param {import('playwright-core').Page} page */
+export const drawn = (page) =>
+  page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(resolve)))));
 
 /** Goes to a view and waits until it has drawn its data. @param {import('playwright-core').Page} page @param {string} view */
 export async function goTo(page, view) {
-  await page.evaluate((name) => {
-    location.hash = `#/${name}`;
-  }, view);
+  // The event comes after the address has changed: without it, the view before could be taken for the new one.
+  await page.evaluate(
+    (name) =>
+      new Promise((resolve) => {
+        if (location.hash === `#/${name}`) resolve(undefined);
+        addEventListener('hashchange', resolve, { once: true });
+        location.hash = `#/${name}`;
+      }),
+    view,
+  );
   await page.locator(`nav a[aria-current="page"][href="#/${view.split('?')[0]}"]`).waitFor();
   await page.waitForFunction(() => !document.querySelector('main')?.textContent?.includes('Asking the collector'));
 }

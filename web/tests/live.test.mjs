@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { HOSTILE } from './mock-scene.mjs';
-import { goTo, MOCK_ONLY, PATIENCE_MS, REAL, start, stop, VIEWS, withPage } from './harness.mjs';
+import { drawn, eventually, goTo, MOCK_ONLY, PATIENCE_MS, REAL, start, stop, VIEWS, withPage } from './harness.mjs';
 
 /** Heap that may differ between two equal floods. */
 const HEAP_GROWTH_MAX_BYTES = 3_000_000;
@@ -39,11 +39,17 @@ test('a packet is on the screen soon after its event', MOCK_ONLY, async () => {
 test('a flow and a second of traffic are on the screen soon after their events', MOCK_ONLY, async () => {
   await withPage({ hash: 'overview' }, async (page, mock) => {
     await connected(page);
-    await page.waitForFunction(() => /B\/s/.test(document.querySelector('[data-tile=download]')?.textContent ?? ''));
+    // The stored seconds are in: they replace live ones. The tile shows only a second of just now, which they no longer are where
+    // loading took its time, so live ones come until one is shown.
+    await page.waitForFunction(() => document.querySelector('[role=slider]')?.getAttribute('aria-valuetext')?.includes('Download'));
     const flow = { ...mock.scene.flowList[0], flow_id: 'fresh', verdict: 'SUSPICIOUS', kind: 'port-scan', src_ip: '198.51.100.78', last_unix_ms: Date.now() };
     const tookFlow = await timed(page, '198.51.100.78', () => mock.push('flows', [flow]));
-    const second = { unix_ms: Math.floor(Date.now() / 1000) * 1000 + 1000, sensor: 's', interface: 'eth0', rx_bytes: 777_000_000, tx_bytes: 1, rx_packets: 5, tx_packets: 5, lost_packets: 0 };
-    const tookTraffic = await timed(page, '777\u00a0MB/s', () => mock.push('traffic', second));
+    const push = () => {
+      const unix_ms = Math.floor(Date.now() / 1000) * 1000 + 1000;
+      mock.push('traffic', { unix_ms, sensor: 's', interface: 'eth0', rx_bytes: 777_000_000, tx_bytes: 1, rx_packets: 5, tx_packets: 5, lost_packets: 0 });
+    };
+    const pushing = setInterval(push, 1000);
+    const tookTraffic = await timed(page, '777\u00a0MB/s', push).finally(() => clearInterval(pushing));
     console.log(`flow: shown after ${tookFlow.toFixed(0)} ms; second of traffic: ${tookTraffic.toFixed(0)} ms`);
   });
 });
@@ -53,10 +59,12 @@ test('the overview says what the API says', MOCK_ONLY, async () => {
     const totals = await (await fetch(`${base}/api/totals`)).json();
     const tile = async (/** @type {string} */ name) => ((await page.locator(`[data-tile=${name}]`).textContent()) ?? '').replace(/[\u00a0\u202f]/g, '');
     await page.locator('[data-tile=total]', { hasText: /\d{2}/ }).waitFor();
-    assert.ok((await tile('total')).includes(String(totals.rx_packets + totals.tx_packets)));
-    assert.ok((await tile('suspicious')).includes(String(totals.verdicts.SUSPICIOUS)));
-    assert.ok((await tile('suspicious')).includes(`${totals.verdicts.UNSURE} unsure`));
-    assert.match(await tile('lost'), /^Not analysed126.*ring full$/);
+    await eventually(async () => {
+      assert.ok((await tile('total')).includes(String(totals.rx_packets + totals.tx_packets)));
+      assert.ok((await tile('suspicious')).includes(String(totals.verdicts.SUSPICIOUS)));
+      assert.ok((await tile('suspicious')).includes(`${totals.verdicts.UNSURE} unsure`));
+      assert.match(await tile('lost'), /^Not analysed126.*ring full$/);
+    });
     const frames = ((await page.locator('section', { has: page.locator('#frames') }).textContent()) ?? '').replace(/[\u00a0\u202f]/g, '');
     for (const wanted of [`${totals.frames} seen`, `analysed${totals.recorded}`, `counted by flow${totals.mapped}`, 'lost: ring full126', 'not IP: ARP5512']) {
       assert.ok(frames.replace(/\s/g, '').includes(wanted.replace(/\s/g, '')), `${wanted} in ${frames}`);
@@ -87,6 +95,8 @@ test('hostile text is shown as text', MOCK_ONLY, async () => {
     await page.locator('dialog[open] .reasons').waitFor();
     assert.match((await page.locator('dialog .reasons').textContent()) ?? '', /<img src=x/);
     await page.keyboard.press('Escape');
+    // Closing changes the address, which must not happen amid the next change of it.
+    await page.locator('dialog').waitFor({ state: 'detached' });
     await goTo(page, 'events');
     await page.waitForFunction((text) => document.querySelector('main')?.textContent?.includes(text), HOSTILE[0]);
     const traces = await page.evaluate(() => ({ hacked: '__hacked' in window, scripts: document.querySelectorAll('main script, main img').length }));
@@ -104,9 +114,11 @@ test('filters are in the address, reach the API and the exports, and hold for wh
       const words = [...document.querySelectorAll('tbody .verdict-word')].map((w) => w.textContent);
       return words.length > 0 && words.every((w) => w === 'suspicious');
     });
-    assert.ok(mock.log.some((one) => one.path.startsWith('/api/packets?') && one.path.includes('verdict=SUSPICIOUS') && one.path.includes('address=203.0.113.66')));
-    const csv = await page.getByRole('link', { name: 'CSV' }).getAttribute('href');
-    assert.equal(csv, '/api/export/packets.csv?verdict=SUSPICIOUS&address=203.0.113.66');
+    await eventually(async () => {
+      assert.ok(mock.log.some((one) => one.path.startsWith('/api/packets?') && one.path.includes('verdict=SUSPICIOUS') && one.path.includes('address=203.0.113.66')));
+      const csv = await page.getByRole('link', { name: 'CSV' }).getAttribute('href');
+      assert.equal(csv, '/api/export/packets.csv?verdict=SUSPICIOUS&address=203.0.113.66');
+    });
     mock.push('packets', [
       packetLike(mock, { src_ip: '203.0.113.66', dst_ip: '10.9.9.1', verdict: 'NORMAL' }),
       packetLike(mock, { src_ip: '203.0.113.66', dst_ip: '10.9.9.2', verdict: 'SUSPICIOUS' }),
@@ -114,7 +126,7 @@ test('filters are in the address, reach the API and the exports, and hold for wh
     await page.locator('tbody', { hasText: '10.9.9.2' }).waitFor();
     assert.doesNotMatch((await page.locator('tbody').textContent()) ?? '', /10\.9\.9\.1/);
     await page.reload();
-    assert.equal(await page.getByLabel('Address').inputValue(), '203.0.113.66', 'a link keeps the filters');
+    await eventually(async () => assert.equal(await page.getByLabel('Address').inputValue(), '203.0.113.66', 'a link keeps the filters'));
     await page.getByRole('button', { name: 'Clear filters' }).click();
     await page.waitForURL(/#\/packets$/);
   });
@@ -130,8 +142,8 @@ test('a talker leads to its flows', MOCK_ONLY, async () => {
   await withPage({ hash: 'talkers?by=port' }, async (page) => {
     await page.getByRole('link', { name: '443/tcp' }).click();
     await page.waitForURL(/#\/flows\?port=443&protocol=tcp$/);
-    await page.locator('tbody tr').first().waitFor();
-    assert.match((await page.locator('tbody tr').first().textContent()) ?? '', /:443/);
+    // Not the first row of any table: the address changes before the view.
+    await page.locator('tbody tr', { hasText: ':443' }).first().waitFor();
     await goTo(page, 'talkers');
     await page.getByRole('link', { name: '1.1.1.1' }).click();
     await page.waitForURL(/#\/flows\?address=1\.1\.1\.1$/);
@@ -140,11 +152,11 @@ test('a talker leads to its flows', MOCK_ONLY, async () => {
 
 test('older rows come on demand', MOCK_ONLY, async () => {
   await withPage({ hash: 'packets' }, async (page) => {
-    await page.locator('tbody tr').first().waitFor();
-    assert.equal(await page.locator('tbody tr').count(), 100);
+    await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 100);
     await page.getByRole('button', { name: 'Load older' }).click();
     await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 200);
-    const times = await page.locator('tbody tr td:first-child').allTextContents();
+    // With their date, since midnight may lie between them.
+    const times = await page.locator('tbody tr td:first-child span').evaluateAll((cells) => cells.map((cell) => cell.getAttribute('title')));
     assert.deepEqual(times, [...times].sort().reverse(), 'newest first');
   });
 });
@@ -165,13 +177,16 @@ test('pause holds the display still and resume catches up', MOCK_ONLY, async () 
 test('a lost collector is announced, and its return noticed', MOCK_ONLY, async () => {
   await withPage({ expected: /ERR_|Failed to load|EventSource/ }, async (page, mock) => {
     await connected(page);
+    await page.locator('[data-tile=total]', { hasText: /\d{2}/ }).waitFor();
     mock.state.mode = 'down';
     mock.dropListeners();
     await page.getByRole('alert').filter({ hasText: 'No connection to the collector' }).waitFor();
-    assert.match((await page.locator('.live').textContent()) ?? '', /disconnected/);
+    await page.locator('.live', { hasText: 'disconnected' }).waitFor();
     assert.equal(await page.locator('.tile').count(), 6, 'the last known figures stay');
-    mock.state.mode = 'normal';
     await page.getByRole('button', { name: 'Try now' }).click();
+    mock.state.mode = 'normal';
+    // By hand, unless the page was quicker by itself: the button is gone then.
+    await Promise.any([page.getByRole('button', { name: 'Try now' }).click(), connected(page)]);
     await connected(page);
     await page.getByText('No connection to the collector').waitFor({ state: 'detached' });
   });
@@ -187,15 +202,14 @@ test('without a sensor the page says what to do', MOCK_ONLY, async () => {
   await withPage({ prepare: (mock) => (mock.state.mode = 'empty') }, async (page) => {
     await page.getByText('No sensor has connected yet').waitFor();
     assert.match((await page.locator('main').textContent()) ?? '', /cargo xtask run/);
-    assert.match((await page.locator('.source').textContent()) ?? '', /NO SENSOR/);
+    await page.locator('.source', { hasText: 'NO SENSOR' }).waitFor();
   });
 });
 
 for (const [source, label] of [['bundled', 'BUNDLED REPLAY'], ['lab', 'LAB'], ['replay', 'REPLAY'], ['live', 'LIVE']]) {
   test(`the source ${source} is marked ${label}`, MOCK_ONLY, async () => {
     await withPage({ mock: { source } }, async (page) => {
-      await page.locator('.source').waitFor();
-      assert.ok((await page.locator('.source').textContent())?.startsWith(label));
+      await eventually(async () => assert.ok((await page.locator('.source').textContent({ timeout: 1000 }))?.startsWith(label)));
     });
   });
 }
@@ -322,7 +336,10 @@ test('memory does not grow with what has passed', MOCK_ONLY, async () => {
     await flood('3');
     const after = await flood('4');
     console.log(`heap between floods: ${before} then ${after} bytes`);
-    assert.ok(after - before < HEAP_GROWTH_MAX_BYTES, `${before} then ${after} bytes`);
+    // What is kept grows with every flood; what a collector of garbage has not got round to does not.
+    let growth = after - before;
+    for (let i = 5; growth >= HEAP_GROWTH_MAX_BYTES && i < 8; i += 1) growth = Math.min(growth, (await flood(String(i))) - after);
+    assert.ok(growth < HEAP_GROWTH_MAX_BYTES, `${before} then ${after} bytes, and ${growth} more at best after that`);
   });
 });
 
@@ -333,6 +350,8 @@ test('who reads further down is not pushed about', MOCK_ONLY, async () => {
     await page.locator('tbody tr').nth(50).waitFor();
     await region.evaluate((element) => element.scrollTo({ top: 400 }));
     await page.waitForFunction(() => document.querySelector('.table-scroll')?.scrollTop === 400);
+    // The page is told of the scrolling with the next frame.
+    await drawn(page);
     const first = await page.locator('tbody tr').first().textContent();
     mock.push('packets', [packetLike(mock, { src_ip: '198.51.100.81' })]);
     const newer = page.getByRole('button', { name: '1 newer' });
@@ -358,16 +377,14 @@ test('a flow that changes its verdict leaves the list it no longer belongs to', 
 test('a hidden tab lets go of the feed and takes it up again', MOCK_ONLY, async () => {
   await withPage({}, async (page, mock) => {
     await connected(page);
-    assert.equal(mock.listeners.size, 1);
+    await eventually(() => assert.equal(mock.listeners.size, 1));
     const show = (/** @type {boolean} */ hidden) =>
       page.evaluate((value) => {
         Object.defineProperty(document, 'hidden', { configurable: true, get: () => value });
         document.dispatchEvent(new Event('visibilitychange'));
       }, hidden);
     await show(true);
-    const deadline = Date.now() + PATIENCE_MS;
-    while (mock.listeners.size > 0 && Date.now() < deadline) await page.waitForTimeout(100);
-    assert.equal(mock.listeners.size, 0, 'the feed is closed after the grace');
+    await eventually(() => assert.equal(mock.listeners.size, 0, 'the feed is closed after the grace'));
     const asked = mock.log.length;
     await page.waitForTimeout(3000);
     assert.equal(mock.log.length, asked, 'a hidden tab asks nothing');
