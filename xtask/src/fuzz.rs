@@ -6,12 +6,12 @@ use clap::Args;
 use crate::process::cargo;
 
 /// Parsers that are fuzzed, each by a test of `netml-agent/tests/fuzz.rs`.
-const TARGETS: u64 = 3;
+const TARGETS: u64 = 4;
 
 /// Options of `xtask fuzz`.
 #[derive(Args, Debug)]
 pub(crate) struct FuzzArgs {
-    /// Mutated inputs over all targets (walk, capture, record), a third each
+    /// Mutated inputs over all targets (walk, capture, record, model), a quarter each
     #[arg(long, default_value_t = 10_000_000, value_name = "N")]
     executions: u64,
     /// Beginning of the sequence of mutations; the same one gives the same inputs

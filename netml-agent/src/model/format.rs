@@ -173,7 +173,7 @@ pub(super) fn decode(
 fn decode_body(cursor: &mut Cursor<'_>, digest: Option<&str>) -> Result<ModelParts, ModelError> {
     let schema_digest = cursor.text8()?;
     let another = |want: &str| ModelError::Schema {
-        got: schema_digest.chars().take(ID_DIGITS).collect(),
+        got: plain(&schema_digest),
         want: want.chars().take(ID_DIGITS).collect(),
     };
     if let Some(want) = digest.filter(|want| *want != schema_digest) {
@@ -223,6 +223,12 @@ fn decode_body(cursor: &mut Cursor<'_>, digest: Option<&str>) -> Result<ModelPar
         card,
         forest,
     })
+}
+
+/// The beginning of a text of the file for a message: it may hold anything.
+fn plain(text: &str) -> String {
+    let shown = |c: char| if c.is_ascii_graphic() { c } else { '?' };
+    text.chars().take(ID_DIGITS).map(shown).collect()
 }
 
 fn decode_tree(cursor: &mut Cursor<'_>, classes: usize) -> Result<Tree, ModelError> {

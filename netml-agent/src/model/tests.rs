@@ -38,8 +38,8 @@ fn a_written_model_loads_with_every_part() {
 }
 
 #[test]
-fn sixteen_rows_at_once_answer_as_one_row_at_a_time() {
-    for (seed, count) in [(2, 1), (3, 15), (4, 16), (5, 17), (6, 100)] {
+fn many_rows_at_once_answer_as_one_row_at_a_time() {
+    for (seed, count) in [(2, 1), (3, 15), (4, 64), (5, 65), (6, 200)] {
         let parts = parts(seed, 20, 60);
         let model = model(&parts);
         let mut numbers = Numbers(seed);
@@ -58,6 +58,58 @@ fn sixteen_rows_at_once_answer_as_one_row_at_a_time() {
             let mut alone = [Judgement::default()];
             model.judge(std::slice::from_ref(row), &mut alone);
             assert_eq!(alone[0], *judgement, "company changes nothing");
+        }
+    }
+}
+
+#[test]
+fn values_at_a_threshold_and_of_either_zero_go_the_same_way_in_company() {
+    let split = |threshold, left, feature| Node {
+        threshold,
+        left,
+        feature,
+        flags: 0,
+    };
+    // Both zeros, the least and the greatest numbers there are, and a negative one.
+    for threshold in [
+        0.0,
+        -0.0,
+        f32::MIN_POSITIVE,
+        -1.5,
+        1e-45,
+        f32::MAX,
+        f32::MIN,
+    ] {
+        let nodes = vec![split(threshold, 1, 7), Node::leaf(1, 0), Node::leaf(2, 1)];
+        let tree = Tree::new(nodes, vec![5, 0, SHARE_ONE], vec![0, SHARE_ONE], 2).expect("a tree");
+        let forest = Forest::new(vec![tree.clone()], 2).expect("a forest");
+        let values = [
+            threshold.next_down(),
+            threshold,
+            threshold.next_up(),
+            -threshold,
+        ];
+        let special = [
+            0.0,
+            -0.0,
+            f32::NAN,
+            -f32::NAN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+        ];
+        let rows: Vec<_> = values
+            .into_iter()
+            .chain(special)
+            .map(|value| {
+                let mut row = [0.0; FEATURES];
+                row[7] = value;
+                row
+            })
+            .collect();
+        for (row, (score, _)) in rows.iter().zip(forest.judge_all(&rows)) {
+            let alone = tree.attack[tree.leaf(row)] == SHARE_ONE;
+            assert_eq!(score > 0.5, alone, "{} at {threshold}", row[7]);
+            assert_eq!(alone, row[7] > threshold);
         }
     }
 }
@@ -149,6 +201,10 @@ fn each_refusal_names_cause_and_way_out_in_one_line() {
     let error = Model::from_bytes_of_schema(&bytes, "another").expect_err("another schema");
     assert!(matches!(error, ModelError::Schema { .. }));
     assert!(error.to_string().contains("retrain"));
+    let mut hostile = parts(11, 2, 10);
+    hostile.schema_digest = "a\n\u{1b}[2J".into();
+    let hostile = encode(&hostile).expect("encodes");
+    refused(&hostile, "another feature schema (a??[2J,");
     let missing = Model::load(std::path::Path::new("/nonexistent/netml.model"));
     assert!(matches!(missing, Err(ModelError::Unreadable { .. })));
 }
