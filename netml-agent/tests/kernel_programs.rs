@@ -14,7 +14,9 @@ use kernel::{frames, may_load};
 use aya::programs::{ProgramError, TestRun as _, TestRunOptions};
 use netml_agent::probe::StepDownSettings;
 use netml_agent::probe::object::{self, LoadSettings, Loaded};
-use netml_common::knobs::{EGRESS_PROGRAM, INGRESS_PROGRAM, InterfaceEntry, XDP_PROGRAM};
+use netml_common::knobs::{
+    EGRESS_PROGRAM, INGRESS_PROGRAM, InterfaceEntry, NEAR_ENTRIES, XDP_PROGRAM,
+};
 use netml_common::{
     Direction, Extras, InterfaceCounters, Link, LossReason, Marks, PacketRecord, walk,
     walk_with_extras,
@@ -408,6 +410,44 @@ fn an_interface_without_a_slot_is_counted_apart() {
     assert_eq!((ingress.frames, egress.frames), (2, 1));
     assert_eq!(ingress.lost[LossReason::UnknownInterface.index()], 2);
     assert!(ingress.balanced() && egress.balanced());
+}
+
+#[test]
+fn interfaces_that_share_a_place_in_the_array_are_told_apart() {
+    if !may_load() {
+        return;
+    }
+    let entry = |slot| InterfaceEntry {
+        slot,
+        link: InterfaceEntry::ETHERNET,
+        ingress_marks: 0,
+        reserved: 0,
+    };
+    let other_ifindex = TEST_RUN_IFINDEX + NEAR_ENTRIES;
+    let mut bench = Bench::with_ring(4096, None);
+    let tell = |bench: &mut Bench, ifindex, entry| {
+        object::set_interface(&mut bench.0.bpf, ifindex, entry).unwrap();
+    };
+    let slots = |bench: &mut Bench| -> Vec<u8> {
+        bench.run(Program::Xdp, &frames::tcp(100), None);
+        bench.records().iter().map(|record| record.slot).collect()
+    };
+    // The other one has the place: this one is found in the map behind.
+    tell(&mut bench, other_ifindex, Some(entry(SLOT + 1)));
+    assert!(slots(&mut bench).is_empty());
+    tell(&mut bench, TEST_RUN_IFINDEX, Some(entry(SLOT)));
+    assert_eq!(slots(&mut bench), [SLOT]);
+    // It stays found when the other goes, and takes the place when it comes anew.
+    tell(&mut bench, other_ifindex, None);
+    assert_eq!(slots(&mut bench), [SLOT]);
+    tell(&mut bench, TEST_RUN_IFINDEX, None);
+    assert!(slots(&mut bench).is_empty());
+    tell(&mut bench, TEST_RUN_IFINDEX, Some(entry(SLOT + 2)));
+    assert_eq!(slots(&mut bench), [SLOT + 2]);
+    tell(&mut bench, TEST_RUN_IFINDEX, None);
+    assert!(slots(&mut bench).is_empty());
+    let unknown = bench.0.counters.unknown(Direction::Ingress).unwrap();
+    assert_eq!(unknown.frames, 3);
 }
 
 #[test]

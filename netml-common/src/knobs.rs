@@ -31,12 +31,63 @@ impl InterfaceEntry {
     }
 }
 
+/// Value of the kernel array before the map of watched interfaces, at the interface index modulo
+/// [`NEAR_ENTRIES`]: it spares most frames the map's hash. One number, so that it is written and
+/// read at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NearEntry {
+    /// Interface index; 0: none here.
+    pub ifindex: u32,
+    /// As in the map.
+    pub entry: InterfaceEntry,
+}
+
+/// Entries of that array. Interfaces that share one are found in the map.
+pub const NEAR_ENTRIES: u32 = 256;
+
+impl NearEntry {
+    /// Nobody's.
+    pub const NONE: u64 = 0;
+
+    /// The map value.
+    #[must_use]
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        (self.ifindex as u64) << 32 | u32::from_le_bytes(self.entry.to_bytes()) as u64
+    }
+
+    /// Decodes a map value; any number is one.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        let [slot, link, ingress_marks, reserved] = (word as u32).to_le_bytes();
+        Self {
+            ifindex: (word >> 32) as u32,
+            entry: InterfaceEntry {
+                slot,
+                link,
+                ingress_marks,
+                reserved,
+            },
+        }
+    }
+
+    /// Place of an interface in the array.
+    #[must_use]
+    #[inline(always)]
+    pub const fn index(ifindex: u32) -> u32 {
+        ifindex % NEAR_ENTRIES
+    }
+}
+
 /// Name of the ring buffer map.
 pub const RING_MAP: &str = "RING";
 /// Name of the per-CPU array of [`crate::InterfaceCounters`].
 pub const COUNTERS_MAP: &str = "COUNTERS";
 /// Name of the hash map of [`InterfaceEntry`].
 pub const INTERFACES_MAP: &str = "INTERFACES";
+/// Name of the array of [`NearEntry`].
+pub const NEAR_MAP: &str = "NEAR";
 /// Name of the global with the fill, in bytes, at which the ring wakes its reader.
 pub const WAKE_FILL_GLOBAL: &str = "WAKE_FILL_BYTES";
 
@@ -87,3 +138,24 @@ pub const EGRESS_PROGRAM: &str = "netml_egress";
 pub const BARE_PASS_PROGRAM: &str = "netml_bare_pass";
 /// Yardstick of the bench: submits an empty record for every frame.
 pub const BARE_SUBMIT_PROGRAM: &str = "netml_bare_submit";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_and_its_entry_round_trip_through_one_number() {
+        let near = NearEntry {
+            ifindex: 0x8000_0101,
+            entry: InterfaceEntry {
+                slot: 63,
+                link: InterfaceEntry::RAW_IP,
+                ingress_marks: 0x80,
+                reserved: 0,
+            },
+        };
+        assert_eq!(NearEntry::from_word(near.to_word()), near);
+        assert_eq!(NearEntry::index(near.ifindex), 1);
+        assert_eq!(NearEntry::from_word(NearEntry::NONE).ifindex, 0);
+    }
+}

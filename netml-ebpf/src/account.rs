@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use netml_common::counters::{PROTOCOL_CLASSES, UNKNOWN_SLOT};
 use netml_common::extras::{ENTRY_BYTES_MAX, Pieces};
-use netml_common::knobs::{InterfaceEntry, WAKE_WINDOW_BYTES};
+use netml_common::knobs::{InterfaceEntry, NearEntry, WAKE_WINDOW_BYTES};
 use netml_common::record::RECORD_RING_BYTES;
 use netml_common::{
     Direction, HeaderBytes as _, InterfaceCounters, KERNEL_LOSS_REASONS, Link, LossReason, Marks,
@@ -12,7 +12,7 @@ use netml_common::{
 
 use crate::flows::{self, Flow};
 use crate::maps::{
-    COUNTERS, DECAPSULATE, Entry, INTERFACES, LAST_FILL_BYTES, RING, Scratch, WAKE_FILL_BYTES,
+    COUNTERS, DECAPSULATE, Entry, INTERFACES, LAST_FILL_BYTES, NEAR, RING, Scratch, WAKE_FILL_BYTES,
 };
 use crate::packet::{Load, Packet, SkbFacts};
 
@@ -46,9 +46,7 @@ struct Wire {
 /// Counts the frame and puts its record into the ring, or counts it in its flow.
 #[inline(always)]
 pub fn account<L: Load>(frame: &Frame<L>, scratch: *mut Scratch) {
-    let key = frame.ifindex;
-    // SAFETY: the loader writes the map before it attaches; entries never change afterwards.
-    let Some(&entry) = (unsafe { INTERFACES.get(&key) }) else {
+    let Some(entry) = interface(frame.ifindex) else {
         unknown(frame);
         return;
     };
@@ -101,6 +99,20 @@ pub fn account<L: Load>(frame: &Frame<L>, scratch: *mut Scratch) {
             lost(frame, counters, reason);
         }
     }
+}
+
+/// What the loader said of an interface.
+#[inline(always)]
+fn interface(ifindex: u32) -> Option<InterfaceEntry> {
+    if let Some(word) = NEAR.get_ptr(NearEntry::index(ifindex)) {
+        // SAFETY: an aligned number of the map, which the loader writes as a whole.
+        let near = NearEntry::from_word(unsafe { word.read_volatile() });
+        if near.ifindex == ifindex {
+            return Some(near.entry);
+        }
+    }
+    // SAFETY: the loader writes the map before it attaches; entries never change afterwards.
+    unsafe { INTERFACES.get(&ifindex) }.copied()
 }
 
 /// A frame of an interface without a slot: counted in a slot of its own, so that it is not hidden.

@@ -6,7 +6,7 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use netml_common::counters::COUNTER_ENTRIES;
 use netml_common::extras::{DnsRecord, ENTRY_BYTES_MAX};
 use netml_common::knobs::{
-    ESTABLISHED_ENTRIES, FIRST_RECORDS_DEFAULT, InterfaceEntry, OPENING_ENTRIES,
+    ESTABLISHED_ENTRIES, FIRST_RECORDS_DEFAULT, InterfaceEntry, NEAR_ENTRIES, OPENING_ENTRIES,
     SAMPLE_ONE_IN_DEFAULT,
 };
 use netml_common::record::RECORD_RING_BYTES;
@@ -32,6 +32,11 @@ pub static COUNTERS: PerCpuArray<InterfaceCounters> =
 /// Interface index to slot and link kind. Written by the loader before it attaches, then only read.
 #[map]
 pub static INTERFACES: HashMap<u32, InterfaceEntry> = HashMap::with_max_entries(INTERFACES_MAX, 0);
+
+/// [`netml_common::knobs::NearEntry`] of most interfaces, looked at before the map. Written by the
+/// loader with it.
+#[map]
+pub static NEAR: Array<u64> = Array::with_max_entries(NEAR_ENTRIES, 0);
 
 /// Totals of flows seen both ways, of frames without a record. Written by all programs while
 /// stepped down, filled by the agent with flows it knows; read and cleaned by the agent. Full: the

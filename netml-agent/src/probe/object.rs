@@ -10,8 +10,8 @@ use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use netml_common::counters::UNKNOWN_SLOT;
 use netml_common::knobs::{
     COUNTERS_MAP, DECAPSULATE_GLOBAL, ESTABLISHED_MAP, FIRST_RECORDS_GLOBAL, HIGH_MARK_GLOBAL,
-    INTERFACES_MAP, InterfaceEntry, LAST_FILL_GLOBAL, LOW_MARK_GLOBAL, OPENING_MAP, RING_MAP,
-    SAMPLE_MASK_GLOBAL, STEP_DOWN_MAP, WAKE_FILL_GLOBAL,
+    INTERFACES_MAP, InterfaceEntry, LAST_FILL_GLOBAL, LOW_MARK_GLOBAL, NEAR_MAP, NearEntry,
+    OPENING_MAP, RING_MAP, SAMPLE_MASK_GLOBAL, STEP_DOWN_MAP, WAKE_FILL_GLOBAL,
 };
 use netml_common::record::RECORD_RING_BYTES;
 use netml_common::{Direction, InterfaceCounters};
@@ -146,7 +146,29 @@ pub fn set_interface(
             other => other,
         },
     };
-    set.map_err(|source| map_error(INTERFACES_MAP, source))
+    set.map_err(|source| map_error(INTERFACES_MAP, source))?;
+    set_near(bpf, ifindex, entry)
+}
+
+/// The same in the array before the map: takes an empty place, gives up its own.
+fn set_near(bpf: &mut Ebpf, ifindex: u32, entry: Option<InterfaceEntry>) -> Result<(), ProbeError> {
+    let map = bpf
+        .map_mut(NEAR_MAP)
+        .ok_or(ProbeError::ObjectStale { what: NEAR_MAP })?;
+    let mut map: Array<_, u64> =
+        Array::try_from(map).map_err(|source| map_error(NEAR_MAP, source))?;
+    let index = NearEntry::index(ifindex);
+    let there = map
+        .get(&index, 0)
+        .map_err(|source| map_error(NEAR_MAP, source))?;
+    let owner = NearEntry::from_word(there).ifindex;
+    let word = match entry {
+        Some(entry) if owner == 0 || owner == ifindex => NearEntry { ifindex, entry }.to_word(),
+        None if owner == ifindex => NearEntry::NONE,
+        _ => return Ok(()),
+    };
+    map.set(index, word, 0)
+        .map_err(|source| map_error(NEAR_MAP, source))
 }
 
 /// Loads the XDP program into the kernel, unless it is there.

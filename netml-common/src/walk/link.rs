@@ -87,7 +87,6 @@ pub(super) fn behind<B: HeaderBytes + ?Sized>(
         ethertype = bytes.u16_at(offset + 2).ok_or(LossReason::TruncatedLink)?;
         offset += 4;
     }
-    let offset = bytes.forget(offset);
     let mut network = match ethertype {
         ETHERTYPE_IPV4 | ETHERTYPE_IPV6 => Network {
             offset,
