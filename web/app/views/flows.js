@@ -20,7 +20,7 @@ const COLUMNS = [
   { key: 'verdict', label: 'Verdict', bare: true, cell: (f) => html`<${Verdict} name=${f.verdict} kind=${f.kind} />` },
   { key: 'probability', label: 'Probability', span: 2, cell: (f) => html`<${Probability} verdict=${f.verdict} probability=${f.probability} />` },
   { key: 'alarms', label: 'False alarms a day', short: 'False al./day', right: true, span: 2, className: 'cell-narrow', cell: (f) => html`<${FalseAlarms} verdict=${f.verdict} expected=${f.expected_false_alarms_per_day} />` },
-  { key: 'protocol', label: 'Protocol', span: 2, cell: (f) => html`<span class="tag">${protocolOf(f.protocol)}</span>${f.tunnel ? html` <span class="tag" title=${`carried in ${tunnelTag(f.tunnel)}`}>tun<span class="visually-hidden">nel: ${tunnelTag(f.tunnel)}</span></span>` : null}` },
+  { key: 'protocol', label: 'Protocol', span: 2, cell: (f) => html`<${Protocol} flow=${f} />` },
   { key: 'source', label: 'Initiator', cell: (f) => html`<${End} text=${endpoint(f.src_ip, f.src_port, f.protocol)} />`, className: 'cell-address', span: 6 },
   { key: 'destination', label: 'Responder', cell: (f) => html`<${End} text=${endpoint(f.dst_ip, f.dst_port, f.protocol)} />`, className: 'cell-address', span: 6 },
   { key: 'sent', label: 'Sent', right: true, cell: (f) => html`<${Amount} bytes=${f.fwd_bytes} packets=${f.fwd_packets} />` },
@@ -31,6 +31,14 @@ const COLUMNS = [
     cell: (f) => html`<button type="button" class="button small" aria-haspopup="dialog" aria-label=${`Why: flow from ${f.src_ip} to ${f.dst_ip}`} onClick=${() => setParams({ flow: f.flow_id })}>Why</button>`,
   },
 ];
+
+/** In angle brackets what came out of a tunnel: within the room of the column. @param {{flow: any}} props */
+function Protocol({ flow }) {
+  const protocol = protocolOf(flow.protocol);
+  if (!flow.tunnel) return html`<span class="tag">${protocol}</span>`;
+  const tunnel = tunnelTag(flow.tunnel);
+  return html`<span class="tag" title=${`carried in ${tunnel}`}><span aria-hidden="true">‹</span>${protocol}<span aria-hidden="true">›</span><span class="visually-hidden">, tunnel: ${tunnel}</span></span>`;
+}
 
 /** @param {{text: string}} props */
 function End({ text }) {
