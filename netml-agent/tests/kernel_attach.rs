@@ -99,14 +99,17 @@ impl Space {
 
     /// What `doctor --json` says of `a0`.
     fn doctor(&self, arguments: &[&str]) -> serde_json::Value {
-        let output = Command::new("ip")
+        let mut command = Command::new("ip");
+        command
             .args(["netns", "exec", &self.a])
-            .arg(env!("CARGO_BIN_EXE_netml-agent"))
-            .args(["doctor", "--json", "--interface", "a0"])
-            .args(arguments)
-            .output()
-            .unwrap();
-        serde_json::from_slice(&output.stdout).unwrap()
+            .arg(env!("CARGO_BIN_EXE_netml-agent"));
+        doctor(&mut command, arguments)
+    }
+
+    /// The same from the host's namespace, told to look into this one.
+    fn doctor_outside(&self, arguments: &[&str]) -> serde_json::Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_netml-agent"));
+        doctor(&mut command, &[&["--netns", &self.a], arguments].concat())
     }
 
     /// Our filters on `a0`.
@@ -203,6 +206,13 @@ fn filters_of_a_killed_sensor_are_removed_and_those_of_a_living_one_are_not() {
     assert_eq!(space.filters(), 0);
 }
 
+/// `doctor` over `a0`.
+fn doctor(command: &mut Command, arguments: &[&str]) -> serde_json::Value {
+    command.args(["doctor", "--json", "--interface", "a0"]);
+    let output = command.args(arguments).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 #[test]
 fn the_doctor_names_and_removes_filters_of_a_killed_sensor_only() {
     if !kernel::may_load() {
@@ -220,10 +230,12 @@ fn the_doctor_names_and_removes_filters_of_a_killed_sensor_only() {
         found.unwrap().clone()
     };
     let named = leftovers(&space.doctor(&[]));
+    let from_outside = space.doctor_outside(&[]);
+    assert_eq!(leftovers(&from_outside), named, "by --netns");
     assert_eq!(named["state"], "degraded", "{named}");
     assert_eq!(named["mend"], "netml-agent doctor --clean");
     assert_eq!(space.filters(), 2, "looking changes nothing");
-    let cleaned = space.doctor(&["--clean"]);
+    let cleaned = space.doctor_outside(&["--clean"]);
     let removed = |program| serde_json::json!({"interface": "a0", "program": program});
     assert_eq!(
         cleaned["removed"],

@@ -7,9 +7,10 @@ use anyhow::{Context as _, anyhow, bail};
 use serde::Serialize;
 
 use super::{Misuse, identity};
+use crate::doctor::facts::InterfaceFacts;
 use crate::doctor::gather::{self, Questions};
 use crate::doctor::{self, Check, State};
-use crate::probe::{self, Interface, ProbeError, Selection};
+use crate::probe::{self, Interface, Leftover, ProbeError, Selection};
 
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
@@ -20,6 +21,9 @@ pub struct Args {
     /// Look at all interfaces but the loopback
     #[arg(long)]
     pub all: bool,
+    /// Network namespace they are in: a name of `ip netns`, or a path
+    #[arg(long, value_name = "NAME")]
+    pub netns: Option<String>,
     /// Where the collector takes sensors
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
     pub collector: String,
@@ -61,19 +65,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let port = endpoint.uri().port_u16().unwrap_or(80);
         (args.collector.clone(), host.to_owned(), port)
     });
-    let existing = probe::list_interfaces()?;
-    let interfaces = chosen(args, &existing)?;
-    let removed = match args.clean {
-        false => None,
-        true => {
-            let leftovers = probe::clean(&existing)?;
-            let removed = leftovers.into_iter().map(|leftover| Removed {
-                interface: leftover.interface,
-                program: leftover.program,
-            });
-            Some(removed.collect())
-        }
-    };
+    let (interfaces, leftovers) =
+        probe::within(args.netns.as_deref(), || look(args)).map_err(probe_error)?;
+    let removed = leftovers.map(|leftovers| {
+        let removed = leftovers.into_iter().map(|leftover| Removed {
+            interface: leftover.interface,
+            program: leftover.program,
+        });
+        removed.collect()
+    });
     let checks = doctor::checks(&gather::facts(&Questions {
         interfaces,
         collector,
@@ -103,14 +103,34 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The interfaces, and with `--clean` what was removed from them.
+fn look(args: &Args) -> Result<(Vec<InterfaceFacts>, Option<Vec<Leftover>>), ProbeError> {
+    let existing = probe::list_interfaces()?;
+    let interfaces = chosen(args, &existing)?;
+    let leftovers = match args.clean {
+        false => None,
+        true => Some(probe::clean(&existing)?),
+    };
+    Ok((
+        interfaces.iter().map(gather::interface).collect(),
+        leftovers,
+    ))
+}
+
 /// As `run` chooses; a host where nothing can be chosen is looked at without interfaces.
-fn chosen(args: &Args, existing: &[Interface]) -> anyhow::Result<Vec<Interface>> {
+fn chosen(args: &Args, existing: &[Interface]) -> Result<Vec<Interface>, ProbeError> {
     let selection = Selection::new(&args.interface, args.all);
     match probe::choose(&selection, existing) {
-        Ok(interfaces) => Ok(interfaces),
         Err(ProbeError::NoInterface { .. }) => Ok(Vec::new()),
-        Err(error) if error.is_misuse() => Err(anyhow!(Misuse(error.to_string()))),
-        Err(error) => Err(error.into()),
+        chosen => chosen,
+    }
+}
+
+fn probe_error(error: ProbeError) -> anyhow::Error {
+    if error.is_misuse() {
+        anyhow!(Misuse(error.to_string()))
+    } else {
+        anyhow!(error)
     }
 }
 

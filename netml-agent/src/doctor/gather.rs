@@ -18,8 +18,8 @@ const BPFFS_TYPE: &str = "bpf";
 /// What to look at.
 #[derive(Clone, Debug)]
 pub struct Questions {
-    /// Interfaces of this network namespace.
-    pub interfaces: Vec<Interface>,
+    /// Interfaces, already looked at where they are.
+    pub interfaces: Vec<InterfaceFacts>,
     /// The collector: its URL, host and port.
     pub collector: Option<(String, String, u16)>,
     /// Where data will go.
@@ -39,7 +39,7 @@ pub fn facts(questions: &Questions) -> Facts {
         unprivileged_bpf_disabled: number("/proc/sys/kernel/unprivileged_bpf_disabled"),
         lockdown: first_line("/sys/kernel/security/lockdown").and_then(|line| in_force(&line)),
         bpffs: fs::read_to_string("/proc/mounts").is_ok_and(|mounts| has_bpffs(&mounts)),
-        interfaces: questions.interfaces.iter().map(interface).collect(),
+        interfaces: questions.interfaces.clone(),
         unix_ns: sys::unix_ns(),
         clock: host::clock_state().ok(),
         disk: disk(&questions.data),
@@ -51,7 +51,9 @@ pub fn facts(questions: &Questions) -> Facts {
     }
 }
 
-fn interface(of: &Interface) -> InterfaceFacts {
+/// Looks at an interface of this thread's network namespace.
+#[must_use]
+pub fn interface(of: &Interface) -> InterfaceFacts {
     let driver = ethtool::ask(&of.name).unwrap_or_default();
     let clsact: Vec<_> = filters::clsact_filters(of.ifindex).unwrap_or_default();
     let own_filters = clsact

@@ -509,6 +509,19 @@ fn is_fatal(error: &ProbeError) -> bool {
     )
 }
 
+/// Does something in the network namespace of a name or path, on a thread of its own; in that of this
+/// process where there is none.
+///
+/// # Errors
+/// What `work` gives; [`ProbeError`] where the namespace cannot be opened or entered.
+pub fn within<T: Send>(
+    netns: Option<&str>,
+    work: impl FnOnce() -> Result<T, ProbeError> + Send,
+) -> Result<T, ProbeError> {
+    let netns = netns.map(open_netns).transpose()?;
+    in_netns(netns.as_ref(), work)
+}
+
 /// Removes the filters that killed sensors left on these interfaces; those of living ones stay.
 ///
 /// # Errors
