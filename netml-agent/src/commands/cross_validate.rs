@@ -70,6 +70,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     line("  PR-AUC", &|r| r.overall.pr_auc)?;
     line("  ROC-AUC", &|r| r.overall.roc_auc)?;
     line("flows of quality C: recall", &|r| r.quality_c.recall)?;
+    line("calibration error, 15 bins", &|r| {
+        Some(r.calibration.as_ref()?.ece)
+    })?;
+    line("Brier skill against the share of attack", &|r| {
+        Some(r.calibration.as_ref()?.brier_skill)
+    })?;
     for rate in reports[0].precision_at.keys() {
         let name = format!("precision where a share of {rate} is attack");
         line(&name, &|r| r.precision_at.get(rate).copied())?;

@@ -287,7 +287,7 @@ impl Model {
 }
 
 /// Value of a table at `score`: linear between knots, flat outside.
-fn interpolate(table: &[Knot], score: f32) -> f32 {
+pub(crate) fn interpolate(table: &[Knot], score: f32) -> f32 {
     let above = table.partition_point(|knot| knot.score <= score);
     match (
         above.checked_sub(1).and_then(|i| table.get(i)),

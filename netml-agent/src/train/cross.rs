@@ -7,11 +7,12 @@ use serde::Serialize;
 
 use super::baseline::Baseline;
 use super::forest::{FitError, Settings, Training};
-use super::metrics::{Metrics, Tally};
+use super::metrics::{Calibration, Metrics, Tally};
 use super::table::Table;
 use super::threshold;
 use super::trainer::{TrainError, TrainSettings};
 use super::validate::{self, FlowScore, Folds, RowScore, flow_scores};
+use crate::model::interpolate;
 use crate::verdict::Verdict;
 
 /// Base rates that precision is projected to.
@@ -30,6 +31,9 @@ pub struct SeedReport {
     pub macro_recall: f64,
     /// Mean over groups of the share of benign flows called SUSPICIOUS, captures alike.
     pub group_fpr: f64,
+    /// Calibration of the combined score's probability on the groups left out, each flow weighed as in
+    /// the two means, attack and benign in the reference share; `None` where one class is missing.
+    pub calibration: Option<Calibration>,
     /// Precision where one flow in so many is an attack, by macro recall and mean rate.
     pub precision_at: BTreeMap<String, f64>,
     /// By group and kind of attack.
@@ -108,6 +112,17 @@ pub fn validate(table: &Table, settings: &TrainSettings) -> Result<SeedReport, T
         .map(|f| verdict(f) == Verdict::Suspicious)
         .collect();
     let [macro_recall, group_fpr] = means(table, &flows, &suspicious);
+    let share = settings.budget.reference_share;
+    let attack_weights = threshold::attack_weights(table, &flows);
+    let benign_weights = threshold::benign_weights(table, &flows);
+    let judged = flows.iter().zip(attack_weights.iter().zip(&benign_weights));
+    let calibration = Calibration::of(judged.map(|(flow, (attack, benign))| {
+        let score = combined(flow);
+        let probability = interpolate(&cuts[fold_of(flow)].calibration, score);
+        let is_attack = table.rows[flow.rows.start].attack;
+        let weight = share * attack + (1.0 - share) * benign;
+        (f64::from(probability), is_attack, weight)
+    }));
     let mut baselines = BTreeMap::new();
     let hits: Vec<bool> = flows.iter().map(by_forest).collect();
     baselines.insert("forest alone", means(table, &flows, &hits));
@@ -134,6 +149,7 @@ pub fn validate(table: &Table, settings: &TrainSettings) -> Result<SeedReport, T
         quality_c: tallies[1].metrics(),
         macro_recall,
         group_fpr,
+        calibration,
         precision_at: BASE_RATES.iter().map(precision).collect(),
         recall: figures(recall),
         false_positives: figures(false_positives),

@@ -140,6 +140,58 @@ impl Tally {
     }
 }
 
+/// Bins of [`Calibration`], of equal width over the probability.
+pub const CALIBRATION_BINS: usize = 15;
+
+/// How far told probabilities are from what came true.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+pub struct Calibration {
+    /// Expected calibration error: mean over the items of the distance, within their bin, between
+    /// the mean probability and the share of attack.
+    pub ece: f64,
+    /// Mean square of the distance between probability and truth.
+    pub brier: f64,
+    /// 1 less the ratio of that to the score of a constant, the share of attack; 0 is a constant's.
+    pub brier_skill: f64,
+    /// Weight, mean probability and share of attack of each bin that holds any.
+    pub bins: Vec<[f64; 3]>,
+}
+
+impl Calibration {
+    /// Of items with their probability, truth and weight; `None` unless both classes have weight.
+    #[must_use]
+    pub fn of(items: impl Iterator<Item = (f64, bool, f64)>) -> Option<Self> {
+        let mut bins = [[0.0_f64; 3]; CALIBRATION_BINS];
+        let mut brier = 0.0;
+        for (probability, attack, weight) in items {
+            let truth = f64::from(u8::from(attack));
+            #[expect(clippy::cast_sign_loss, reason = "clamped to what is not negative")]
+            let at = (probability.clamp(0.0, 1.0) * CALIBRATION_BINS as f64) as usize;
+            let bin = &mut bins[at.min(CALIBRATION_BINS - 1)];
+            bin[0] += weight;
+            bin[1] += weight * probability;
+            bin[2] += weight * truth;
+            brier += weight * (probability - truth).powi(2);
+        }
+        let all: f64 = bins.iter().map(|bin| bin[0]).sum();
+        let share = bins.iter().map(|bin| bin[2]).sum::<f64>() / all;
+        if !(share > 0.0 && share < 1.0) {
+            return None;
+        }
+        let brier = brier / all;
+        Some(Self {
+            ece: bins.iter().map(|bin| (bin[1] - bin[2]).abs()).sum::<f64>() / all,
+            brier,
+            brier_skill: 1.0 - brier / (share * (1.0 - share)),
+            bins: bins
+                .iter()
+                .filter(|bin| bin[0] > 0.0)
+                .map(|bin| [bin[0] / all, bin[1] / bin[0], bin[2] / bin[0]])
+                .collect(),
+        })
+    }
+}
+
 /// `part / whole` where there is a whole.
 #[must_use]
 pub fn ratio(part: f64, whole: f64) -> Option<f64> {
@@ -215,6 +267,37 @@ mod tests {
         assert_eq!((benign.recall, benign.precision), (None, None));
         let json = serde_json::to_value(&benign).expect("serialises");
         assert!(json["roc_auc"].is_null());
+    }
+
+    #[test]
+    fn calibration_agrees_with_a_case_computed_by_hand() {
+        // Bins of 0.2 (three of weight 1, one an attack) and of 0.9 (weight 2, an attack).
+        let items = [
+            (0.2, true, 1.0),
+            (0.2, false, 1.0),
+            (0.2, false, 1.0),
+            (0.9, true, 2.0),
+        ];
+        let told = Calibration::of(items.into_iter()).expect("both classes");
+        near(
+            Some(told.ece),
+            ((0.6_f64 - 1.0).abs() + (1.8_f64 - 2.0).abs()) / 5.0,
+        );
+        let brier = (0.64 + 0.04 + 0.04 + 0.02) / 5.0;
+        near(Some(told.brier), brier);
+        near(Some(told.brier_skill), 1.0 - brier / (0.6 * 0.4));
+        assert_eq!(told.bins.len(), 2);
+        near(Some(told.bins[0][2]), 1.0 / 3.0);
+    }
+
+    #[test]
+    fn a_constant_has_no_skill_and_one_class_no_calibration() {
+        let constant = [(0.25, true, 1.0), (0.25, false, 3.0)];
+        let told = Calibration::of(constant.into_iter()).expect("both classes");
+        near(Some(told.ece), 0.0);
+        near(Some(told.brier_skill), 0.0);
+        assert_eq!(Calibration::of([(1.0, true, 1.0)].into_iter()), None);
+        assert_eq!(Calibration::of(std::iter::empty()), None);
     }
 
     #[test]
