@@ -22,9 +22,12 @@ struct Stamp {
 }
 
 impl Stamp {
-    /// `None` where there is no file, or none that can be looked at.
+    /// `None` where there is no file, or none that can be looked at. Anything but a regular file is
+    /// none: to open a pipe would wait for its other end, and the sensor's totals with it.
     fn of(path: &Path) -> Option<Self> {
-        let found = std::fs::metadata(path).ok()?;
+        let found = std::fs::metadata(path)
+            .ok()
+            .filter(std::fs::Metadata::is_file)?;
         Some(Self {
             device: found.dev(),
             inode: found.ino(),
@@ -91,6 +94,12 @@ impl ModelFile {
         // The stamp first: a change while it is read is seen at the next look.
         self.read = Stamp::of(&self.path);
         self.seen = self.read;
+        if self.read.is_none() && self.path.exists() {
+            return Err(ModelError::Unreadable {
+                path: self.path.clone(),
+                source: std::io::Error::other("it is not a regular file"),
+            });
+        }
         Model::load(&self.path)
     }
 }
@@ -147,6 +156,17 @@ mod tests {
         assert_eq!([file.look(), file.look()], [Look::Unchanged; 2]);
         std::fs::write(&path, embedded_bytes()).unwrap();
         assert_eq!([file.look(), file.look()], [Look::Settling, Look::Changed]);
+    }
+
+    #[test]
+    fn a_pipe_in_its_place_is_refused_and_never_waited_for() {
+        let (_folder, path, mut file) = file();
+        std::fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        assert_eq!([file.look(), file.look()], [Look::Gone, Look::Unchanged]);
+        let error = file.read().unwrap_err().to_string();
+        assert!(error.contains("not a regular file"), "{error}");
     }
 
     #[test]
