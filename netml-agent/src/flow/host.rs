@@ -7,7 +7,11 @@
 use super::decay::{Recent, Sketch, decay_factor, decay_factor_over};
 
 /// Decayed counts of one host.
+///
+/// What every packet changes stands first and together, the sketches, which only the begin of a flow
+/// changes, behind it: a packet waits for two cache lines instead of up to five.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub struct HostWindow {
     updated_ns: u64,
     /// Packets sent as initiator.
@@ -20,10 +24,6 @@ pub struct HostWindow {
     pub refused: f32,
     /// Of these: brought payload back.
     pub fed: f32,
-    /// Responders of the flows it began.
-    pub destinations: Sketch,
-    /// Ports of the responders it tried.
-    pub ports: Sketch,
     /// Packets received as responder.
     pub received_packets: f32,
     /// Packets sent as responder.
@@ -36,6 +36,10 @@ pub struct HostWindow {
     pub asked_refused: f32,
     /// Of these: it sent payload.
     pub asked_fed: f32,
+    /// Responders of the flows it began.
+    pub destinations: Sketch,
+    /// Ports of the responders it tried.
+    pub ports: Sketch,
     /// Initiators that came to it.
     pub sources: Sketch,
 }
@@ -70,8 +74,10 @@ impl HostWindow {
 /// Half-life of what is counted over minutes: logins that are tried slowly.
 pub const LOGIN_HALF_LIFE_NS: u64 = 300_000_000_000;
 
-/// Decayed counts and recent statistics of an initiator with one responder.
+/// Decayed counts and recent statistics of an initiator with one responder. In the
+/// order of [`HostWindow`].
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub struct PairWindow {
     updated_ns: u64,
     /// Packets both ways.
@@ -88,6 +94,8 @@ pub struct PairWindow {
     pub sent_bytes: f32,
     /// Wire bytes to the initiator.
     pub received_bytes: f32,
+    /// Flows begun that brought payload back, with a half-life of [`LOGIN_HALF_LIFE_NS`].
+    pub logins: f32,
     /// Responder ports tried.
     pub ports: Sketch,
     /// Gaps between the starts of flows, in seconds.
@@ -98,8 +106,6 @@ pub struct PairWindow {
     pub ended_bytes: Recent,
     /// Duration in seconds of flows that ended.
     pub ended_s: Recent,
-    /// Flows begun that brought payload back, with a half-life of [`LOGIN_HALF_LIFE_NS`].
-    pub logins: f32,
     /// DNS questions but for reverse look-ups, with the same half-life.
     pub dns_questions: f32,
     /// Length of the names of these.

@@ -13,12 +13,19 @@ pub type Place = u32;
 
 const NONE: Place = Place::MAX;
 
+/// In this order: the key is compared just before the head of the value is used.
+#[repr(C)]
 struct Slot<K, V> {
     key: K,
+    live: bool,
     value: V,
+}
+
+/// Neighbours of an entry in the order of use.
+#[derive(Clone, Copy)]
+struct Links {
     newer: Place,
     older: Place,
-    live: bool,
 }
 
 /// A map of at most `bound` entries. The hash is seeded at random: keys come from the wire.
@@ -27,6 +34,9 @@ pub struct LruMap<K, V> {
     hasher: RandomState,
     index: HashTable<Place>,
     slots: Vec<Slot<K, V>>,
+    /// Apart from the slots: every touch changes two neighbours, whose slots would each have to come
+    /// from memory for it, while the links of thousands of entries stay in the first cache.
+    links: Vec<Links>,
     free: Vec<Place>,
     newest: Place,
     oldest: Place,
@@ -41,6 +51,7 @@ impl<K: Copy + Eq + Hash, V> LruMap<K, V> {
             hasher: RandomState::default(),
             index: HashTable::new(),
             slots: Vec::new(),
+            links: Vec::new(),
             free: Vec::new(),
             newest: NONE,
             oldest: NONE,
@@ -72,6 +83,15 @@ impl<K: Copy + Eq + Hash, V> LruMap<K, V> {
         self.index
             .find(hash, |&place| self.slots[place as usize].key == *key)
             .copied()
+    }
+
+    /// Place of a key: `cached` if it is still there, else by lookup.
+    #[must_use]
+    pub fn find_at(&self, cached: Place, key: &K) -> Option<Place> {
+        match self.slots.get(cached as usize) {
+            Some(slot) if slot.live && slot.key == *key => Some(cached),
+            _ => self.find(key),
+        }
     }
 
     /// The entry longest untouched.
@@ -109,8 +129,6 @@ impl<K: Copy + Eq + Hash, V> LruMap<K, V> {
         let slot = Slot {
             key,
             value,
-            newer: NONE,
-            older: NONE,
             live: true,
         };
         let place = match self.free.pop() {
@@ -120,6 +138,10 @@ impl<K: Copy + Eq + Hash, V> LruMap<K, V> {
             }
             None => {
                 self.slots.push(slot);
+                self.links.push(Links {
+                    newer: NONE,
+                    older: NONE,
+                });
                 (self.slots.len() - 1) as Place
             }
         };
@@ -156,33 +178,32 @@ impl<K: Copy + Eq + Hash, V> LruMap<K, V> {
         let mut at = self.newest;
         std::iter::from_fn(move || {
             let place = (at != NONE).then_some(at)?;
-            at = self.slots[place as usize].older;
+            at = self.links[place as usize].older;
             Some(place)
         })
     }
 
     fn link_newest(&mut self, place: Place) {
-        self.slots[place as usize].older = self.newest;
-        self.slots[place as usize].newer = NONE;
+        self.links[place as usize] = Links {
+            newer: NONE,
+            older: self.newest,
+        };
         match self.newest {
             NONE => self.oldest = place,
-            newest => self.slots[newest as usize].newer = place,
+            newest => self.links[newest as usize].newer = place,
         }
         self.newest = place;
     }
 
     fn unlink(&mut self, place: Place) {
-        let (newer, older) = {
-            let slot = &self.slots[place as usize];
-            (slot.newer, slot.older)
-        };
+        let Links { newer, older } = self.links[place as usize];
         match newer {
             NONE => self.newest = older,
-            newer => self.slots[newer as usize].older = older,
+            newer => self.links[newer as usize].older = older,
         }
         match older {
             NONE => self.oldest = newer,
-            older => self.slots[older as usize].newer = newer,
+            older => self.links[older as usize].newer = newer,
         }
     }
 }
@@ -191,8 +212,7 @@ impl<K: Copy + Eq + Hash, V: Default> LruMap<K, V> {
     /// Place of the key's entry, which becomes the newest: at `cached` if it is still there, else
     /// by lookup, else begun anew. An entry that has to make room is counted in `evicted`.
     pub fn touch_or_insert(&mut self, cached: Place, key: K, evicted: &mut u64) -> Place {
-        let is_cached = self.is_live(cached) && *self.key_at(cached) == key;
-        if let Some(place) = is_cached.then_some(cached).or_else(|| self.find(&key)) {
+        if let Some(place) = self.find_at(cached, &key) {
             self.touch(place);
             return place;
         }
