@@ -58,7 +58,7 @@ test('reasons are told in words and in the units that were measured', () => {
   };
   assert.equal(told('src_ports_log2', Math.log2(42)), 'ports the initiator tried lately: ≈ 41');
   assert.equal(told('flow_rev_payload_bytes_log2', Math.log2(1501)), 'payload sent by the responder: ≈ 1.50 kB');
-  assert.equal(told('flow_gap_max_ms_log2', Math.log2(20001)), 'longest gap between frames: ≈ 2.0 s');
+  assert.equal(told('flow_gap_max_ms_log2', Math.log2(20001)), 'longest gap between packets: ≈ 2.0 s');
   assert.equal(told('flow_handshake', 1), 'TCP handshake: SYN only');
   assert.equal(told('pair_start_gap_cv', -1), 'spread of the gaps between their flow starts: too few to say');
   assert.equal(told('not_in_the_schema', 3), 'not in the schema: 3');

@@ -11,7 +11,8 @@
 //!   simple packet block) takes that of the packet before it. A stamp that its neighbours do not
 //!   bear out is replaced and counted, see [`clock`].
 //! - Direction is ingress, but for packets a Linux cooked capture calls outgoing.
-//! - A frame longer than the medium carries (taken before segmentation) counts as one packet.
+//! - A frame over the link's MTU, as captures with offloads on have them, counts as the packets it was
+//!   on the wire, see [`offload`].
 //! - An interface of a pcapng file is the record's slot; those past the last slot share it.
 //! - A cut file gives all its whole packets, then ends with [`CaptureWarning::Truncated`].
 //!
@@ -29,6 +30,7 @@ use netml_common::{
 
 pub mod clock;
 pub mod link;
+pub mod offload;
 mod pcap;
 pub mod pcapng;
 pub mod source;
@@ -37,6 +39,7 @@ pub mod zstd;
 
 use clock::{Clock, NEIGHBOURS};
 use link::LinkType;
+use offload::{MTU_BYTES, on_the_wire};
 use source::{Input, InputError};
 
 pub use source::Position;
@@ -123,6 +126,16 @@ pub enum CaptureWarning {
         /// How often.
         times: u64,
     },
+    /// Frames that a card had yet to cut, or had put together: taken as what they were on the wire,
+    /// see [`offload`].
+    Oversized {
+        /// How many.
+        packets: u64,
+        /// Of how many wire packets.
+        segments: u64,
+        /// The MTU they are over.
+        mtu_bytes: u32,
+    },
 }
 
 impl CaptureWarning {
@@ -149,10 +162,36 @@ impl std::fmt::Display for CaptureWarning {
                 f,
                 "{packets} packets have a time stamp a day or more from all around them; they were given the time of the packet before"
             ),
+            Self::Oversized {
+                packets,
+                segments,
+                mtu_bytes,
+            } => write!(
+                f,
+                "{packets} packets are over the MTU of {mtu_bytes} bytes, as captures with offloads on have them; they count as the {segments} packets they were on the wire (--mtu for a link with jumbo frames)"
+            ),
             Self::ClockSetBack { times } => write!(
                 f,
                 "the clock of the capture went back by a day or more {times} times; times behind go on from where it was, so they are later than in the file"
             ),
+        }
+    }
+}
+
+/// How the frames of a file are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The flow of a tunnel's packet is that of the packet inside.
+    pub decapsulate: bool,
+    /// Bytes of the largest packet on the link, its link header left out; see [`offload`].
+    pub mtu_bytes: u32,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self {
+            decapsulate: true,
+            mtu_bytes: MTU_BYTES,
         }
     }
 }
@@ -171,8 +210,12 @@ pub enum Item {
 pub struct CaptureBooks {
     /// Whole packets in the file.
     pub packets: u64,
-    /// Their wire bytes.
+    /// Their wire bytes, those of [`Self::further_segments`]' headers included.
     pub wire_bytes: u64,
+    /// Packets over the MTU of the link, see [`offload`].
+    pub oversized: u64,
+    /// Packets that these were on the wire, but for the first of each.
+    pub further_segments: u64,
     /// Packets that gave a record.
     pub records: u64,
     /// Packets that gave none, by [`LossReason`] index.
@@ -208,7 +251,7 @@ pub struct Reader {
     unknown_links: Vec<(u32, u64)>,
     truncated_at: Option<u64>,
     ended: bool,
-    decapsulate: bool,
+    reading: Reading,
     /// Of the packet given last.
     extras: Extras,
 }
@@ -305,7 +348,7 @@ impl Reader {
                 unknown_links: Vec::new(),
                 truncated_at: None,
                 ended: false,
-                decapsulate: true,
+                reading: Reading::default(),
                 extras: Extras::NONE,
             }),
             Err(Stop::Truncated) => Err(CaptureError::Empty { path }),
@@ -322,14 +365,10 @@ impl Reader {
         }
     }
 
-    /// Whether the flow of a tunnel's packet is that of the packet inside, as it is unless told
-    /// otherwise; to be set before the first packet.
+    /// How frames are to be taken; to be set before the first packet.
     #[must_use]
-    pub fn decapsulating(self, decapsulate: bool) -> Self {
-        Self {
-            decapsulate,
-            ..self
-        }
+    pub fn reading(self, reading: Reading) -> Self {
+        Self { reading, ..self }
     }
 
     /// What the packet given last has beside its record.
@@ -379,6 +418,8 @@ impl Reader {
                 record.mono_ns = time_ns;
                 self.books.records += 1;
                 self.books.wire_bytes += u64::from(record.wire_bytes);
+                self.books.oversized += u64::from(record.segments > 1);
+                self.books.further_segments += u64::from(record.segments) - 1;
             }
             Item::Lost(reason, wire_bytes) => {
                 self.books.lost[reason.index()] += 1;
@@ -402,7 +443,7 @@ impl Reader {
                 if let Some(LinkType::Other(number)) = frame.link_type {
                     note_unknown(&mut self.unknown_links, number);
                 }
-                let (item, extras) = outcome(&frame, self.decapsulate);
+                let (item, extras) = outcome(&frame, self.reading);
                 return Ok(Some(Stamped {
                     item,
                     extras,
@@ -468,9 +509,19 @@ impl Reader {
             .map(|offset| CaptureWarning::Truncated { offset });
         let packets = self.books.wild_timestamps;
         let wild = (packets > 0).then_some(CaptureWarning::WildTimestamps { packets });
+        let oversized = (self.books.oversized > 0).then_some(CaptureWarning::Oversized {
+            packets: self.books.oversized,
+            segments: self.books.oversized + self.books.further_segments,
+            mtu_bytes: self.reading.mtu_bytes,
+        });
         let times = self.clock.set_backs();
         let set_back = (times > 0).then_some(CaptureWarning::ClockSetBack { times });
-        links.chain(cut).chain(wild).chain(set_back).collect()
+        links
+            .chain(cut)
+            .chain(wild)
+            .chain(set_back)
+            .chain(oversized)
+            .collect()
     }
 }
 
@@ -514,7 +565,7 @@ impl HeaderBytes for Captured<'_> {
     }
 }
 
-fn outcome(frame: &Frame<'_>, decapsulate: bool) -> (Item, Extras) {
+fn outcome(frame: &Frame<'_>, reading: Reading) -> (Item, Extras) {
     let Some(link_type) = frame.link_type else {
         let item = Item::Lost(LossReason::CaptureRefused, frame.wire_bytes);
         return (item, Extras::NONE);
@@ -524,13 +575,20 @@ fn outcome(frame: &Frame<'_>, decapsulate: bool) -> (Item, Extras) {
         ran_out: Cell::new(false),
     };
     let walked = link_type.start(&captured).and_then(|(link, direction)| {
-        walk_with_extras(&captured, frame.wire_bytes, link, decapsulate)
-            .map(|(walked, extras)| (walked, extras, direction))
+        walk_with_extras(&captured, frame.wire_bytes, link, reading.decapsulate)
+            .map(|(walked, extras)| (walked, extras, link, direction))
     });
     match walked {
-        Ok((walked, extras, direction)) => {
+        Ok((walked, extras, link, direction)) => {
             let slot = frame.interface.min(INTERFACES_MAX - 1) as u8;
-            let record = walked.record(frame.time_ns, slot, direction, 1, frame.wire_bytes);
+            let wire = on_the_wire(&walked, link, frame.wire_bytes, reading.mtu_bytes);
+            let record = walked.record(
+                frame.time_ns,
+                slot,
+                direction,
+                wire.segments,
+                wire.wire_bytes,
+            );
             (Item::Packet(record), extras)
         }
         Err(reason) => {

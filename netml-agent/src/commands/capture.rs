@@ -14,7 +14,9 @@ use anyhow::{Context as _, anyhow, bail};
 use netml_common::{Direction, Extras, Link, LossReason, PacketRecord, walk_with_extras};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Misuse, TunnelArgs};
+use super::{Misuse, ReadingArgs};
+use crate::capture_file::Reading;
+use crate::capture_file::offload::on_the_wire;
 use crate::capture_file::write::{LINK_ETHERNET, LINK_RAW, Writer};
 use crate::probe::{self, Interface};
 use crate::sys::packet_socket::{PacketSocket, Statistics};
@@ -54,7 +56,7 @@ pub struct Args {
     pub group: String,
     /// What a packet inside another is, for the rows.
     #[command(flatten)]
-    pub tunnels: TunnelArgs,
+    pub reading: ReadingArgs,
     /// Stop after this time
     #[arg(long, value_name = "N")]
     pub seconds: Option<u64>,
@@ -131,7 +133,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         socket,
         link: interface.link,
         snap: args.snap,
-        decapsulate: args.tunnels.decapsulate(),
+        reading: args.reading.reading(),
         writer,
         rows,
         packets_max: args.packets.unwrap_or(u64::MAX),
@@ -216,7 +218,7 @@ struct Job {
     socket: PacketSocket,
     link: Link,
     snap: Snap,
-    decapsulate: bool,
+    reading: Reading,
     writer: Option<Writer<BufWriter<File>>>,
     rows: Option<RowsOf>,
     packets_max: u64,
@@ -242,7 +244,8 @@ impl Job {
             };
             packets += 1;
             let bytes = &buffer[..frame.captured_bytes];
-            let walked = walk_with_extras(bytes, frame.wire_bytes, self.link, self.decapsulate);
+            let walked =
+                walk_with_extras(bytes, frame.wire_bytes, self.link, self.reading.decapsulate);
             if let Some(writer) = &mut self.writer {
                 let keep = match self.snap {
                     Snap::Bytes(bytes) => bytes as usize,
@@ -266,7 +269,10 @@ impl Job {
                     } else {
                         Direction::Ingress
                     };
-                    let record = walked.record(frame.unix_ns, 0, direction, 1, frame.wire_bytes);
+                    let wire =
+                        on_the_wire(&walked, self.link, frame.wire_bytes, self.reading.mtu_bytes);
+                    let record =
+                        walked.record(frame.unix_ns, 0, direction, wire.segments, wire.wire_bytes);
                     if let Some(rows) = &mut self.rows {
                         rows.packet(&record, &extras);
                     }

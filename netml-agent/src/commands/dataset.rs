@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 
-use crate::commands::{Misuse, TunnelArgs};
+use crate::commands::{Misuse, ReadingArgs};
 use crate::train::{dataset, labels};
 
 /// Captures and labels to a feature table for `train`.
@@ -25,7 +25,7 @@ pub struct Args {
     pub cap: usize,
     /// What a packet inside another is.
     #[command(flatten)]
-    pub tunnels: TunnelArgs,
+    pub reading: ReadingArgs,
     /// Prints what was done to the rows as JSON.
     #[arg(long)]
     pub json: bool,
@@ -40,12 +40,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         bail!(Misuse("--cap 0 would keep no row; give 1 or more".into()));
     }
     let captures = labels::read(&args.labels)?;
-    let (table, card) = dataset::build(
-        &args.captures,
-        &captures,
-        args.cap,
-        args.tunnels.decapsulate(),
-    )?;
+    let (table, card) =
+        dataset::build(&args.captures, &captures, args.cap, args.reading.reading())?;
     if table.rows.is_empty() {
         bail!(
             "no row has a known label: check the addresses and ports in {}",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::TunnelArgs;
+use super::ReadingArgs;
 use crate::model::{self, Model};
 use crate::train::{evaluate, labels};
 
@@ -24,7 +24,7 @@ pub struct Args {
     pub labels: PathBuf,
     /// What a packet inside another is.
     #[command(flatten)]
-    pub tunnels: TunnelArgs,
+    pub reading: ReadingArgs,
     /// Prints all figures as JSON.
     #[arg(long)]
     pub json: bool,
@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         &Arc::new(model),
         &args.captures,
         &captures,
-        args.tunnels.decapsulate(),
+        args.reading.reading(),
     )?;
     let mut out = std::io::stdout().lock();
     if args.json {

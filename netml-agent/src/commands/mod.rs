@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use crate::capture_file::Reading;
+use crate::capture_file::offload::MTU_BYTES;
 use crate::model::Model;
 
 pub mod capture;
@@ -88,6 +90,37 @@ impl TunnelArgs {
         self.decapsulate == Switch::On
     }
 }
+
+/// How frames that no kernel program saw are taken.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct ReadingArgs {
+    /// Packets inside tunnels.
+    #[command(flatten)]
+    pub tunnels: TunnelArgs,
+    /// Largest packet of the captured link in bytes, its link header left out; a longer frame counts
+    /// as the packets it was cut into
+    #[arg(
+        long = "mtu",
+        value_name = "BYTES",
+        default_value_t = MTU_BYTES,
+        value_parser = clap::value_parser!(u32).range(i64::from(MTU_BYTES_MIN)..)
+    )]
+    pub mtu_bytes: u32,
+}
+
+impl ReadingArgs {
+    /// The same for the reader of captures.
+    #[must_use]
+    pub fn reading(self) -> Reading {
+        Reading {
+            decapsulate: self.tunnels.decapsulate(),
+            mtu_bytes: self.mtu_bytes,
+        }
+    }
+}
+
+/// Least MTU of IPv4 (RFC 791 §3.2).
+const MTU_BYTES_MIN: u32 = 68;
 
 /// One or the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -205,8 +205,9 @@ impl Engine {
         self.tell_established(place);
 
         let flow = self.flows.at_mut(place);
-        let at_point = flow.frames >= flow.next_point;
-        if at_point {
+        let at_point = flow.packets >= flow.next_point;
+        // A record of many segments may pass several points: it is judged once, at its end.
+        while flow.packets >= flow.next_point {
             (flow.last_point, flow.next_point) =
                 (flow.next_point, flow.next_point + flow.last_point);
             flow.quiet_judged = false;
@@ -449,6 +450,7 @@ impl Engine {
     /// Place of the flow, begun at `began_ns` if there is none.
     fn place_of<S: Sink>(&mut self, begin: &Begin, began_ns: u64, sink: &mut S) -> Place {
         let mut initiator_is_low = begin.initiator_is_low;
+        let mut goes_on = false;
         if let Some(place) = self.flows.find(&begin.key) {
             let flow = self.flows.at(place);
             let reason = match flow.closed {
@@ -456,6 +458,7 @@ impl Engine {
                 _ if self.now_ns - flow.first_ns >= self.settings.active_timeout_ns => {
                     // The same conversation goes on: its initiator stays.
                     initiator_is_low = flow.initiator_is_low;
+                    goes_on = true;
                     Some(EndReason::ActiveTimeout)
                 }
                 _ => None,
@@ -485,6 +488,7 @@ impl Engine {
             began_ns,
         );
         flow.lost_before = self.lost;
+        flow.goes_on = goes_on;
         let place = self.flows.insert(begin.key, flow);
         if self.begun.len() >= 2 * self.settings.flows_max {
             let flows = &self.flows;
@@ -547,7 +551,7 @@ impl Engine {
         let starts = !before.begun && flow.path.is_first;
         let ended_bytes = (flow.fwd.payload_bytes + flow.rev.payload_bytes) as f32;
         let ended_s = now_ns.saturating_sub(flow.first_ns) as f32 / 1e9;
-        let counts_flows = !is_multicast(&ends.dst);
+        let counts_flows = !flow.goes_on && !is_multicast(&ends.dst);
         let gets_answer = counts_flows && !before.answered && after.answered;
         let gets_refused = counts_flows && !before.refused && after.refused;
         let gets_fed = counts_flows && !before.fed && after.fed;
@@ -633,34 +637,28 @@ impl Engine {
     /// Computes the row of a flow as it stands now; returns its index.
     fn push_row<S: Sink>(&mut self, place: Place, sink: &mut S) -> usize {
         let now_ns = self.now_ns;
-        let ends = self.flows.at(place).ends();
-        for key in [ends.src, ends.dst] {
-            if let Some(host) = self.hosts.find(&key) {
-                self.hosts.at_mut(host).decay(now_ns);
-            }
+        let flow = self.flows.at(place);
+        let (ends, cached) = (flow.ends(), flow.places);
+        let src = self.hosts.find_at(cached[SRC], &ends.src);
+        let dst = self.hosts.find_at(cached[DST], &ends.dst);
+        let pair = self.pairs.find_at(cached[PAIR], &(ends.src, ends.dst));
+        for host in [src, dst].into_iter().flatten() {
+            self.hosts.at_mut(host).decay(now_ns);
         }
-        if let Some(pair) = self.pairs.find(&(ends.src, ends.dst)) {
+        if let Some(pair) = pair {
             self.pairs.at_mut(pair).decay(now_ns);
         }
         let unknown_host = HostWindow::default();
         let unknown_pair = PairWindow::default();
-        let host = |key| {
-            self.hosts
-                .find(key)
-                .map_or(&unknown_host, |place| self.hosts.at(place))
-        };
-        let pair = self
-            .pairs
-            .find(&(ends.src, ends.dst))
-            .map_or(&unknown_pair, |place| self.pairs.at(place));
-        let flow = self.flows.at(place);
-        let moment = Moment::new(now_ns, flow, host(&ends.src), host(&ends.dst), pair);
+        let host = |place: Option<Place>| place.map_or(&unknown_host, |place| self.hosts.at(place));
+        let pair = pair.map_or(&unknown_pair, |place| self.pairs.at(place));
+        let moment = Moment::new(now_ns, flow, host(src), host(dst), pair);
         let row = moment.row();
         let finding = rules::find(&moment);
         sink.row(&EvaluationRow {
             flow_id: flow.id,
             ends,
-            packets: flow.frames,
+            packets: flow.packets,
             mono_ns: now_ns,
             tunnel: flow.beside().tunnel,
             features: &row,
@@ -764,14 +762,10 @@ impl Engine {
         } else {
             (settings.datagram_idle_timeout_ns, EndReason::Idle)
         };
-        let idle = (flow.last_ns.saturating_add(timeout_ns), reason);
-        let active_ns = flow.first_ns.saturating_add(settings.active_timeout_ns);
-        // The active time-out is for flows that go on: it is taken with the next packet or here.
-        if active_ns < idle.0 && flow.last_ns > flow.first_ns {
-            (active_ns, EndReason::ActiveTimeout)
-        } else {
-            idle
-        }
+        // The active time-out is for flows that go on: it is taken with the next packet, which knows
+        // who began the conversation. Ended by the clock, it would begin anew as that of whoever sent
+        // the next packet.
+        (flow.last_ns.saturating_add(timeout_ns), reason)
     }
 
     /// When the flow must be looked at next.

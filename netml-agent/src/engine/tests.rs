@@ -480,7 +480,7 @@ fn model_of_frames() -> std::sync::Arc<crate::model::Model> {
     use crate::model::{Forest, Model, Node, SHARE_ONE, Tree};
     let feature = FEATURE_SPECS
         .iter()
-        .position(|spec| spec.name == "flow_frames_log2")
+        .position(|spec| spec.name == "flow_packets_log2")
         .unwrap();
     let split = Node {
         threshold: 3.5,
@@ -556,7 +556,7 @@ fn a_flow_keeps_its_highest_verdict_and_packets_carry_what_was_known() {
         (last.verdict, last.kind.as_deref()),
         (Verdict::Suspicious, Some("scan"))
     );
-    assert_eq!(last.reasons[0].feature, "flow_frames_log2");
+    assert_eq!(last.reasons[0].feature, "flow_packets_log2");
     let sum: f32 = last.reasons.iter().map(|reason| reason.contribution).sum();
     assert!(
         (sum - last.score).abs() < 1e-3,
@@ -879,4 +879,98 @@ fn a_flood_of_invented_sources_takes_no_established_flows_place_and_ages_in_time
     let last = seen.flows.last().unwrap();
     assert_eq!((last.fwd_packets, last.rev_packets), (3, 1));
     assert_eq!(last.first_mono_ns, S);
+}
+
+/// With segmentation offload a frame is many packets. Its flow must not look another for it.
+#[test]
+fn a_flow_looks_the_same_with_offloads_and_without() {
+    // Names of what rests on the time between segments, which offloads take away.
+    const OF_TIME: [&str; 6] = ["gap", "duration", "per_s", "turn", "payload_cv", "psh"];
+    const SEGMENT_BYTES: u32 = 1448;
+    let rows = |offload: bool| {
+        let (mut engine, mut seen) = (engine(), Seen::default());
+        engine.packet(&packet(S, 1, 2, (5000, 80), 6, 0x02), &mut seen);
+        engine.packet(&packet(S + MS, 2, 1, (80, 5000), 6, 0x12), &mut seen);
+        engine.packet(&packet(S + 2 * MS, 1, 2, (5000, 80), 6, 0x10), &mut seen);
+        for burst in 0..8 {
+            let at = S + (3 + burst) * MS;
+            let segments = 5;
+            let sent = PacketRecord {
+                segments: if offload { segments } else { 1 },
+                payload_bytes: SEGMENT_BYTES * if offload { u32::from(segments) } else { 1 },
+                wire_bytes: (SEGMENT_BYTES + 66) * if offload { u32::from(segments) } else { 1 },
+                ..packet(at, 2, 1, (80, 5000), 6, 0x10)
+            };
+            for _ in 0..if offload { 1 } else { segments } {
+                engine.packet(&sent, &mut seen);
+            }
+        }
+        engine.finish(&mut seen);
+        seen
+    };
+    let (with, without) = (rows(true), rows(false));
+    assert_eq!(with.ended(), without.ended());
+    let last = |seen: &Seen| seen.rows.len() - 1;
+    assert_eq!(with.rows[last(&with)].1, 43);
+    for spec in &FEATURE_SPECS {
+        if !OF_TIME.iter().any(|part| spec.name.contains(part)) {
+            assert_eq!(
+                with.feature(last(&with), spec.name).to_bits(),
+                without.feature(last(&without), spec.name).to_bits(),
+                "{}",
+                spec.name
+            );
+        }
+    }
+    // Judged at points of the same scale, though not at each of them.
+    let points: Vec<u64> = with.rows.iter().map(|row| row.1).collect();
+    assert_eq!(points, [1, 2, 3, 8, 13, 23, 38, 43]);
+}
+
+/// The clock must not end a conversation that goes on: whoever answers next would be its initiator.
+#[test]
+fn a_flow_past_its_active_time_out_keeps_its_initiator() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    let settings = Settings::default();
+    let step = settings.datagram_idle_timeout_ns - S;
+    let mut at = S;
+    while at < S + settings.active_timeout_ns {
+        engine.packet(&packet(at, 1, 2, (5000, 9999), 17, 0), &mut seen);
+        at += step;
+    }
+    engine.advance(at - S, &mut seen);
+    engine.packet(&packet(at, 2, 1, (9999, 5000), 17, 0), &mut seen);
+    engine.finish(&mut seen);
+    let ended = seen.ended();
+    assert_eq!(ended.len(), 2);
+    assert_eq!(ended[0].0, EndReason::ActiveTimeout);
+    assert_eq!(ended[1], (EndReason::Shutdown, 0, 1));
+    assert_eq!(seen.flows.last().unwrap().ends.src_port, 5000);
+}
+
+/// A long conversation is cut into flows of the active time-out; to its hosts it is one.
+#[test]
+fn a_flow_that_goes_on_is_no_new_flow_of_its_hosts() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    let settings = Settings::default();
+    let step = 10 * S;
+    let last = S + settings.active_timeout_ns + 2 * step;
+    let mut at = S;
+    while at <= last {
+        engine.packet(&packet(at, 1, 2, (5000, 9999), 17, 0), &mut seen);
+        engine.packet(&packet(at + MS, 2, 1, (9999, 5000), 17, 0), &mut seen);
+        at += step;
+    }
+    engine.finish(&mut seen);
+    assert_eq!(seen.ended()[0].0, EndReason::ActiveTimeout);
+    let row = seen.rows.len() - 1;
+    assert!(seen.feature(row, "src_flows_log2") < 0.1);
+    assert!(seen.feature(row, "pair_packets_log2") > 1.0);
+    for share in [
+        "src_unanswered_share",
+        "src_barren_share",
+        "dst_barren_share",
+    ] {
+        assert!(seen.feature(row, share) < 1e-3, "{share}");
+    }
 }

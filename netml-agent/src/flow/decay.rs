@@ -102,6 +102,22 @@ impl Running {
         self.squares += delta * (value - self.mean);
     }
 
+    /// Adds the same value `times` times (Chan et al., 1979).
+    pub fn add_equal(&mut self, value: f32, times: u32) {
+        if times <= 1 {
+            if times == 1 {
+                self.add(value);
+            }
+            return;
+        }
+        let before = self.count as f32;
+        self.count = self.count.saturating_add(times);
+        let (times, count) = (times as f32, self.count as f32);
+        let delta = value - self.mean;
+        self.mean += delta * (times / count);
+        self.squares += delta * delta * (before * times / count);
+    }
+
     /// Mean; 0 without values.
     #[must_use]
     pub fn mean(&self) -> f32 {
@@ -202,6 +218,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn equal_values_at_once_are_those_values_one_by_one(
+            values in proptest::collection::vec((0f32..1e4, 0u32..50), 1..20)
+        ) {
+            let (mut at_once, mut one_by_one) = (Running::default(), Running::default());
+            for (value, times) in values {
+                at_once.add_equal(value, times);
+                (0..times).for_each(|_| one_by_one.add(value));
+            }
+            prop_assert_eq!(at_once.count, one_by_one.count);
+            prop_assert!((at_once.mean() - one_by_one.mean()).abs() <= 1e-3 * one_by_one.mean() + 1e-3);
+            prop_assert!((at_once.variation() - one_by_one.variation()).abs() < 1e-2);
+        }
+
         #[test]
         fn running_agrees_with_two_passes(values in proptest::collection::vec(0f32..1e4, 2..60)) {
             let mut running = Running::default();

@@ -18,7 +18,7 @@ pub struct Moment<'a> {
     pub dst: &'a HostWindow,
     /// Window of the two.
     pub pair: &'a PairWindow,
-    /// Weight this flow still has in the decayed counts of flows.
+    /// Weight this flow still has in the decayed counts of flows; none of one that goes on.
     pub own: f32,
 }
 
@@ -35,7 +35,11 @@ impl<'a> Moment<'a> {
         dst: &'a HostWindow,
         pair: &'a PairWindow,
     ) -> Self {
-        let own = decay_factor(now_ns.saturating_sub(flow.first_ns));
+        let own = if flow.goes_on {
+            0.0
+        } else {
+            decay_factor(now_ns.saturating_sub(flow.first_ns))
+        };
         Self {
             now_ns,
             flow,

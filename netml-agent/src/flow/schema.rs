@@ -12,7 +12,7 @@ use super::key::is_multicast;
 use super::state::tcp_flag;
 
 /// Number of features of a row.
-pub const FEATURES: usize = 70;
+pub const FEATURES: usize = 74;
 
 /// Group a feature belongs to, for ablations and reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +60,7 @@ const fn spec(
 }
 
 /// Parameters that no formula names and that change what features mean.
-const PARAMETERS: &str = "half-life 10 s; sketch 256 bits, 15 s; recent weight 1/8; log bins of 1/16; multicast responders count as no flow of a host";
+const PARAMETERS: &str = "packets are those of the wire, segments of a frame being equal and without gaps; half-life 10 s; sketch 256 bits, 15 s; recent weight 1/8; log bins of 1/16; multicast responders count as no flow of a host, nor does what goes on after an active time-out";
 
 /// All features, in the order of a row.
 #[rustfmt::skip]
@@ -74,33 +74,33 @@ pub const FEATURE_SPECS: [FeatureSpec; FEATURES] = [
     spec("packet_rst", Family::Packet, "1 when the latest packet has RST", |m| flag(m.flow.last_tcp_flags & tcp_flag::RST != 0)),
     spec("packet_fin", Family::Packet, "1 when the latest packet has FIN", |m| flag(m.flow.last_tcp_flags & tcp_flag::FIN != 0)),
     spec("packet_psh", Family::Packet, "1 when the latest packet has PSH", |m| flag(m.flow.last_tcp_flags & tcp_flag::PSH != 0)),
-    spec("flow_frames_log2", Family::Flow, "log2(1 + frames both ways)", |m| log_bin(m.flow.frames as f32)),
-    spec("flow_rev_frame_share", Family::Flow, "frames of the responder / frames", |m| share(m.flow.rev.payload.count as f32, m.flow.frames as f32)),
-    spec("flow_fwd_payload_mean_log2", Family::Flow, "log2(1 + mean payload bytes of the initiator's frames)", |m| log_bin(m.flow.fwd.payload.mean())),
-    spec("flow_rev_payload_mean_log2", Family::Flow, "log2(1 + mean payload bytes of the responder's frames)", |m| log_bin(m.flow.rev.payload.mean())),
-    spec("flow_fwd_payload_cv", Family::Flow, "deviation / mean of the initiator's payload bytes, at most 10, -1 below two frames", |m| m.flow.fwd.payload.variation()),
-    spec("flow_rev_payload_cv", Family::Flow, "deviation / mean of the responder's payload bytes, at most 10, -1 below two frames", |m| m.flow.rev.payload.variation()),
-    spec("flow_payload_frame_share", Family::Flow, "frames with payload / frames", |m| share(m.flow.payload_frames as f32, m.flow.frames as f32)),
+    spec("flow_packets_log2", Family::Flow, "log2(1 + packets both ways)", |m| log_bin(m.flow.packets as f32)),
+    spec("flow_rev_packet_share", Family::Flow, "packets of the responder / packets", |m| share(m.flow.rev.payload.count as f32, m.flow.packets as f32)),
+    spec("flow_fwd_payload_mean_log2", Family::Flow, "log2(1 + mean payload bytes of the initiator's packets)", |m| log_bin(m.flow.fwd.payload.mean())),
+    spec("flow_rev_payload_mean_log2", Family::Flow, "log2(1 + mean payload bytes of the responder's packets)", |m| log_bin(m.flow.rev.payload.mean())),
+    spec("flow_fwd_payload_cv", Family::Flow, "deviation / mean of the initiator's payload bytes, at most 10, -1 below two packets", |m| m.flow.fwd.payload.variation()),
+    spec("flow_rev_payload_cv", Family::Flow, "deviation / mean of the responder's payload bytes, at most 10, -1 below two packets", |m| m.flow.rev.payload.variation()),
+    spec("flow_payload_packet_share", Family::Flow, "packets with payload / packets", |m| share(m.flow.payload_packets as f32, m.flow.packets as f32)),
     spec("flow_payload_balance", Family::Flow, "(payload forward - reverse) / (forward + reverse), 0 without payload", |m| balance(m.flow.fwd.payload_bytes as f32, m.flow.rev.payload_bytes as f32)),
     spec("flow_fwd_payload_bytes_log2", Family::Flow, "log2(1 + payload bytes of the initiator)", |m| log_bin(m.flow.fwd.payload_bytes as f32)),
     spec("flow_rev_payload_bytes_log2", Family::Flow, "log2(1 + payload bytes of the responder)", |m| log_bin(m.flow.rev.payload_bytes as f32)),
     spec("flow_fwd_first_payload_log2", Family::Flow, "log2(1 + payload bytes of the initiator's first packet with payload)", |m| log_bin(m.flow.fwd.first_payload_bytes as f32)),
     spec("flow_rev_first_payload_log2", Family::Flow, "log2(1 + payload bytes of the responder's first packet with payload)", |m| log_bin(m.flow.rev.first_payload_bytes as f32)),
-    spec("flow_syn_share", Family::Flow, "SYN without ACK / frames", |m| share(m.flow.syns as f32, m.flow.frames as f32)),
-    spec("flow_rst_share", Family::Flow, "RST / frames", |m| share(m.flow.rsts as f32, m.flow.frames as f32)),
-    spec("flow_ack_share", Family::Flow, "frames with ACK / frames", |m| share(m.flow.acks as f32, m.flow.frames as f32)),
-    spec("flow_psh_share", Family::Flow, "frames with PSH / frames", |m| share(m.flow.pushes as f32, m.flow.frames as f32)),
-    spec("flow_fragment_share", Family::Flow, "fragments / frames", |m| share(m.flow.fragments as f32, m.flow.frames as f32)),
+    spec("flow_syn_share", Family::Flow, "SYN without ACK / packets", |m| share(m.flow.syns as f32, m.flow.packets as f32)),
+    spec("flow_rst_share", Family::Flow, "RST / packets", |m| share(m.flow.rsts as f32, m.flow.packets as f32)),
+    spec("flow_ack_share", Family::Flow, "packets with ACK / packets", |m| share(m.flow.acks as f32, m.flow.packets as f32)),
+    spec("flow_psh_share", Family::Flow, "packets with PSH / packets", |m| share(m.flow.pushes as f32, m.flow.packets as f32)),
+    spec("flow_fragment_share", Family::Flow, "fragments / packets", |m| share(m.flow.fragments as f32, m.flow.packets as f32)),
     spec("flow_handshake", Family::Flow, "0 not seen, 1 SYN, 2 SYN-ACK, 3 established", |m| f32::from(m.flow.handshake as u8)),
     spec("flow_refused", Family::Flow, "1 when the responder sent RST before any payload", |m| flag(m.flow.refused)),
     spec("flow_duration_ms_log2", Family::Flow, "log2(1 + milliseconds from first to latest packet)", |m| log_bin(m.seconds() * 1e3)),
-    spec("flow_gap_mean_ms_log2", Family::Flow, "log2(1 + mean gap between frames in tenths of a millisecond)", |m| log_bin(m.flow.gaps_ms.mean() * 10.0)),
+    spec("flow_gap_mean_ms_log2", Family::Flow, "log2(1 + mean gap between packets in tenths of a millisecond)", |m| log_bin(m.flow.gaps_ms.mean() * 10.0)),
     spec("flow_gap_cv", Family::Flow, "deviation / mean of the gaps, at most 10, -1 below two gaps", |m| m.flow.gaps_ms.variation()),
     spec("flow_gap_last_ms_log2", Family::Flow, "log2(1 + latest gap in tenths of a millisecond)", |m| log_bin(m.flow.gap_last_ms * 10.0)),
     spec("flow_gap_max_ms_log2", Family::Flow, "log2(1 + longest gap in tenths of a millisecond)", |m| log_bin(m.flow.gap_max_ms * 10.0)),
-    spec("flow_frames_per_s_log2", Family::Flow, "log2(1 + frames / seconds)", |m| log_bin(m.flow.frames as f32 / m.seconds())),
+    spec("flow_packets_per_s_log2", Family::Flow, "log2(1 + packets / seconds)", |m| log_bin(m.flow.packets as f32 / m.seconds())),
     spec("flow_bytes_per_s_log2", Family::Flow, "log2(1 + wire bytes / seconds)", |m| log_bin((m.flow.fwd.bytes + m.flow.rev.bytes) as f32 / m.seconds())),
-    spec("flow_turn_share", Family::Flow, "changes of direction / frames", |m| share(m.flow.turns as f32, m.flow.frames as f32)),
+    spec("flow_turn_share", Family::Flow, "changes of direction / packets", |m| share(m.flow.turns as f32, m.flow.packets as f32)),
     FeatureSpec { port_based: true, ..spec("flow_dst_port_class", Family::Flow, "responder port: 0 none, 1 below 1024, 2 below 32768, 3 above", port_class) },
     spec("flow_dst_multicast", Family::Flow, "1 when the responder is a multicast or the limited broadcast address", |m| flag(is_multicast(&m.flow.ends().dst))),
     spec("src_packets_log2", Family::SourceHost, "log2(1 + decayed packets sent as initiator)", |m| log_bin(m.src.sent_packets)),
@@ -135,6 +135,10 @@ pub const FEATURE_SPECS: [FeatureSpec; FEATURES] = [
     spec("pair_ended_bytes_log2", Family::Pair, "log2(1 + mean payload bytes of ended flows), the last about eight", |m| log_bin(m.pair.ended_bytes.mean())),
     spec("pair_ended_bytes_cv", Family::Pair, "deviation / mean of the payload bytes of ended flows, at most 10, -1 below three", |m| m.pair.ended_bytes.variation()),
     spec("pair_ended_s_log2", Family::Pair, "log2(1 + mean duration of ended flows in tenths of a second), the last about eight", |m| log_bin(m.pair.ended_s.mean() * 10.0)),
+    spec("pair_logins_log2", Family::Pair, "log2(1 + flows begun that brought payload back, half-life 300 s)", |m| log_bin(m.pair.logins)),
+    spec("pair_dns_questions_log2", Family::Pair, "log2(1 + DNS questions but for reverse look-ups, half-life 300 s)", |m| log_bin(m.pair.dns_questions)),
+    spec("pair_dns_name_bytes", Family::Pair, "mean length of the names of these questions in bytes, the last about eight", |m| m.pair.dns_name_bytes.mean().round()),
+    spec("pair_dns_rare_share", Family::Pair, "share of these that ask for a rare type (NULL, KEY, private use), the last about eight", |m| m.pair.dns_rare_types.mean()),
 ];
 
 /// SHA-256 over names, order, formulas and parameters, in lower-case hex.

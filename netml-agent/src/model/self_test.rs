@@ -11,7 +11,7 @@ use super::format::ModelError;
 use super::{Judgement, Model};
 use crate::flow::FEATURES;
 
-/// Most rows of a self-test: 256 rows of 70 features are about 200 KB of card.
+/// Most rows of a self-test: 256 rows of 74 features are about 200 KB of card.
 pub const SELF_TEST_ROWS_MAX: usize = 256;
 
 /// Rows and what the model must say of them; the three have one length.

@@ -30,9 +30,9 @@ pub const FLOOD_FLOWS: f32 = 500.0;
 /// The same of datagrams, whose senders often expect no answer.
 pub const FLOOD_DATAGRAM_FLOWS: f32 = 3_000.0;
 
-/// ICMP frames of one flow before it is a flood, and how many a second.
-pub const FLOOD_ICMP_FRAMES: f32 = 1_000.0;
-const FLOOD_ICMP_FRAMES_PER_S: f32 = 200.0;
+/// ICMP packets of one flow before it is a flood, and how many a second.
+pub const FLOOD_ICMP_PACKETS: f32 = 1_000.0;
+const FLOOD_ICMP_PACKETS_PER_S: f32 = 200.0;
 
 /// Decayed answers nobody asked for, of services that may amplify, before they are an attack.
 pub const REFLECTED_FLOWS: f32 = 100.0;
@@ -263,12 +263,12 @@ fn is_served(m: &Moment<'_>) -> bool {
 
 fn icmp_flood(m: &Moment<'_>) -> Option<Finding> {
     let is_icmp = matches!(m.flow.ends().ip_protocol, PROTO_ICMP | PROTO_ICMPV6);
-    let frames = m.flow.frames as f32;
+    let packets = m.flow.packets as f32;
     when(
-        is_icmp && frames >= FLOOD_ICMP_FRAMES_PER_S * m.seconds(),
+        is_icmp && packets >= FLOOD_ICMP_PACKETS_PER_S * m.seconds(),
         Rule::IcmpFlood,
-        frames,
-        FLOOD_ICMP_FRAMES,
+        packets,
+        FLOOD_ICMP_PACKETS,
     )
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use netml_common::PacketRecord;
 
 use super::labels::{Ends, LabelledCapture};
-use crate::capture_file::{self, CaptureBooks, CaptureError, CaptureWarning, Item};
+use crate::capture_file::{self, CaptureBooks, CaptureError, CaptureWarning, Item, Reading};
 use crate::engine::{Books, Engine, FlowEnds, Settings, Sink};
 use crate::flow::beside::Tunnel;
 use crate::model::Model;
@@ -50,7 +50,7 @@ pub struct Outcome<S> {
 }
 
 /// Runs every capture through an engine of its own and gives the outcomes in the order of the
-/// labels, whatever the number of threads. With `decapsulate` flows are those inside tunnels.
+/// labels, whatever the number of threads. Frames are taken as `reading` says.
 ///
 /// # Errors
 /// The [`RunError`] of the first capture in that order that cannot be read.
@@ -58,7 +58,7 @@ pub fn run<S: Sink + Send>(
     dir: &Path,
     captures: &[LabelledCapture],
     model: Option<&Arc<Model>>,
-    decapsulate: bool,
+    reading: Reading,
     sink: impl Fn(usize) -> S + Sync,
 ) -> Result<Vec<Outcome<S>>, RunError> {
     for capture in captures {
@@ -70,7 +70,7 @@ pub fn run<S: Sink + Send>(
     }
     parallel(captures.len(), |index| {
         let capture = &captures[index];
-        run_one(&dir.join(&capture.file), model, decapsulate, sink(index)).map_err(|source| {
+        run_one(&dir.join(&capture.file), model, reading, sink(index)).map_err(|source| {
             RunError::Capture {
                 line: capture.line,
                 source,
@@ -84,10 +84,10 @@ pub fn run<S: Sink + Send>(
 fn run_one<S: Sink>(
     path: &Path,
     model: Option<&Arc<Model>>,
-    decapsulate: bool,
+    reading: Reading,
     mut sink: S,
 ) -> Result<Outcome<S>, CaptureError> {
-    let mut reader = capture_file::open(path)?.decapsulating(decapsulate);
+    let mut reader = capture_file::open(path)?.reading(reading);
     let mut engine = Engine::new(Settings::default(), model.cloned());
     let mut packets = 0;
     while let Some(item) = reader.next_item()? {

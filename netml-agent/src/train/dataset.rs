@@ -10,6 +10,7 @@ use super::classes::BACKGROUND;
 use super::labels::{Label, LabelledCapture};
 use super::random::mix;
 use super::table::{Row, Table};
+use crate::capture_file::Reading;
 use crate::engine::{EvaluationRow, FlowReport, JudgedPacket, Sink};
 use crate::flow::FEATURES;
 use crate::rules::Rule;
@@ -144,8 +145,8 @@ pub fn kind_of(capture: &LabelledCapture, attack: bool) -> &str {
     }
 }
 
-/// Builds the table out of labelled captures below `dir`; with `decapsulate` flows are those inside
-/// tunnels.
+/// Builds the table out of labelled captures below `dir`, its frames taken as `reading`
+/// says.
 ///
 /// # Errors
 /// [`RunError`] for a capture that is missing or cannot be read.
@@ -153,9 +154,9 @@ pub fn build(
     dir: &Path,
     labels: &[LabelledCapture],
     cap: usize,
-    decapsulate: bool,
+    reading: Reading,
 ) -> Result<(Table, DataCard), RunError> {
-    let outcomes = captures::run(dir, labels, None, decapsulate, |index| RowSink {
+    let outcomes = captures::run(dir, labels, None, reading, |index| RowSink {
         labels: &labels[index],
         capture: index,
         first_ns: None,

@@ -112,7 +112,7 @@ fn the_rule_counts_the_attack_packets_that_every_capture_states() {
             [ip_at, attack_at].map(|at| record[at].parse().expect("a count"))
         })
         .collect();
-    let outcomes = captures::run(&dir, &labels, None, true, |i| {
+    let outcomes = captures::run(&dir, &labels, None, Reading::default(), |i| {
         LabelCount(&labels[i], [0; 2])
     })
     .expect("runs");

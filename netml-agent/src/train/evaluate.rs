@@ -14,6 +14,7 @@ use super::captures::{self, RunError, ends_of_flow, ends_of_packet};
 use super::dataset::kind_of;
 use super::labels::{Label, LabelledCapture};
 use super::metrics::{Metrics, Tally};
+use crate::capture_file::Reading;
 use crate::engine::{FlowReport, FlowState, JudgedPacket, Sink};
 use crate::model::Model;
 
@@ -117,7 +118,7 @@ impl Sink for JudgeSink<'_> {
     }
 }
 
-/// Judges captures below `dir`; with `decapsulate` flows are those inside tunnels.
+/// Judges captures below `dir`; frames are taken as `reading` says.
 ///
 /// # Errors
 /// [`RunError`] for a capture that is missing or cannot be read.
@@ -125,9 +126,9 @@ pub fn evaluate(
     model: &Arc<Model>,
     dir: &Path,
     labels: &[LabelledCapture],
-    decapsulate: bool,
+    reading: Reading,
 ) -> Result<Report, RunError> {
-    let outcomes = captures::run(dir, labels, Some(model), decapsulate, |index| JudgeSink {
+    let outcomes = captures::run(dir, labels, Some(model), reading, |index| JudgeSink {
         labels: &labels[index],
         by_label: Default::default(),
         packets_unknown: 0,

@@ -41,7 +41,7 @@ fn report(suspicious: f32) -> Report {
     let mut parts = testing::parts(3, 4, 20);
     (parts.suspicious, parts.unsure) = (suspicious, suspicious.min(0.9));
     let model = Model::from_bytes(&encode(&parts).expect("encodes")).expect("loads");
-    evaluate(&Arc::new(model), dir.path(), &labels, true).expect("runs")
+    evaluate(&Arc::new(model), dir.path(), &labels, Reading::default()).expect("runs")
 }
 
 #[test]
@@ -80,9 +80,14 @@ fn a_capture_that_is_missing_is_named_with_its_line() {
     let labels = super::super::labels::parse(csv.as_bytes(), Path::new("l")).expect("parses");
     let parts = testing::parts(3, 1, 2);
     let model = Model::from_bytes(&encode(&parts).expect("encodes")).expect("loads");
-    let error = evaluate(&Arc::new(model), Path::new("/nonexistent"), &labels, true)
-        .expect_err("missing")
-        .to_string();
+    let error = evaluate(
+        &Arc::new(model),
+        Path::new("/nonexistent"),
+        &labels,
+        Reading::default(),
+    )
+    .expect_err("missing")
+    .to_string();
     assert!(
         error.contains("line 2") && error.contains("none.pcap"),
         "{error}"

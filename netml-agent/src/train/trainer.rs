@@ -8,7 +8,12 @@ use super::table::Table;
 use super::threshold::{self, Budget, Thresholds};
 use super::validate::{self, Folds};
 use crate::flow::schema;
-use crate::model::{ModelError, ModelParts, encode};
+use crate::model::{
+    Judgement, Model, ModelError, ModelParts, SELF_TEST_ROWS_MAX, SelfTest, encode,
+};
+
+/// Rows of a kind in the self-test of a model; a row takes about half a kilobyte of its card.
+const SELF_TEST_ROWS_OF_KIND: usize = 2;
 
 /// How a model is trained.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -77,8 +82,8 @@ pub fn train(table: &Table, settings: &TrainSettings) -> Result<Trained, TrainEr
     let flows = validate::flow_scores(table, &rows);
     let thresholds = threshold::choose(table, &rows, &flows, &settings.budget);
     let forest = forest::fit(&training, &settings.forest)?;
-    let card = card(table, settings, &folds, &thresholds, &training.classes)?;
-    let parts = ModelParts {
+    let mut card = card(table, settings, &folds, &thresholds, &training.classes)?;
+    let mut parts = ModelParts {
         schema_digest: schema::digest(),
         classes: training.classes,
         suspicious: thresholds.suspicious,
@@ -89,11 +94,36 @@ pub fn train(table: &Table, settings: &TrainSettings) -> Result<Trained, TrainEr
         card: card.to_string(),
         forest,
     };
+    card["self_test"] = self_test(table, &Model::from_bytes(&encode(&parts)?)?).to_json();
+    parts.card = card.to_string();
     Ok(Trained {
         bytes: encode(&parts)?,
         thresholds,
         card,
     })
+}
+
+/// Rows of the table, the first [`SELF_TEST_ROWS_OF_KIND`] of each kind, and the model's answers.
+fn self_test(table: &Table, model: &Model) -> SelfTest {
+    let mut taken = vec![0; table.kinds.all().len()];
+    let rows: Vec<_> = table
+        .rows
+        .iter()
+        .filter(|row| {
+            let taken = &mut taken[row.kind as usize];
+            *taken += 1;
+            *taken <= SELF_TEST_ROWS_OF_KIND
+        })
+        .map(|row| row.features)
+        .take(SELF_TEST_ROWS_MAX)
+        .collect();
+    let mut answers = vec![Judgement::default(); rows.len()];
+    model.judge(&rows, &mut answers);
+    SelfTest {
+        scores: answers.iter().map(|answer| answer.score).collect(),
+        classes: answers.iter().map(|answer| answer.class).collect(),
+        rows,
+    }
 }
 
 /// What a reader of the file should know. No date: the same table gives the same bytes.

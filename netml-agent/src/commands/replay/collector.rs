@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::ndjson::conclude;
 use super::player::{Listener, Pacer, Wait, play};
 use super::{Args, FileBooks, Speed};
-use crate::capture_file::Item;
+use crate::capture_file::{Item, Reading};
 use crate::commands::{events, identity};
 use crate::diagnose::{Accept, Runner};
 use crate::engine::{FlowReport, FlowState, JudgedPacket, Settings, Sink};
@@ -83,7 +83,7 @@ pub(super) fn run(args: &Args, url: &str) -> anyhow::Result<()> {
         let playlist = Playlist {
             files: args.files.clone(),
             speed: args.speed.unwrap_or(Speed::Original),
-            decapsulate: args.tunnels.decapsulate(),
+            reading: args.reading.reading(),
             repeat: args.repeat,
             model,
             interface,
@@ -140,7 +140,7 @@ fn interface_name(files: &[PathBuf]) -> String {
 struct Playlist {
     files: Vec<PathBuf>,
     speed: Speed,
-    decapsulate: bool,
+    reading: Reading,
     repeat: bool,
     model: Option<Arc<Model>>,
     interface: String,
@@ -156,7 +156,7 @@ impl Playlist {
         let Self {
             files,
             speed,
-            decapsulate,
+            reading,
             repeat,
             model,
             interface,
@@ -189,8 +189,7 @@ impl Playlist {
                 if teller.stopped() {
                     break;
                 }
-                if let Err(error) = play_one(file, speed, decapsulate, model.as_ref(), &mut teller)
-                {
+                if let Err(error) = play_one(file, speed, reading, model.as_ref(), &mut teller) {
                     failed += 1;
                     eprintln!("error: {}", crate::commands::in_one_line(&error));
                 }
@@ -210,12 +209,12 @@ impl Playlist {
 fn play_one(
     file: &Path,
     speed: Speed,
-    decapsulate: bool,
+    reading: Reading,
     model: Option<&Arc<Model>>,
     teller: &mut Teller,
 ) -> anyhow::Result<()> {
     teller.begin_file(speed)?;
-    let played = play(file, model.cloned(), decapsulate, teller)?;
+    let played = play(file, model.cloned(), reading, teller)?;
     teller.outbox.flush(sys::monotonic_ns());
     let mut books = teller.books;
     books.capture = played.capture;

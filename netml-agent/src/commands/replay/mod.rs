@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use super::identity::SourceArg;
-use super::{Misuse, ModelArgs, TunnelArgs};
+use super::{Misuse, ModelArgs, ReadingArgs};
 
 mod books;
 mod collector;
@@ -49,7 +49,7 @@ pub struct Args {
     pub model: ModelArgs,
     /// What a packet inside another is.
     #[command(flatten)]
-    pub tunnels: TunnelArgs,
+    pub reading: ReadingArgs,
     /// What the packets are, for the project's own tools.
     #[arg(long, value_enum, default_value = "replay", hide = true)]
     pub source: SourceArg,
@@ -87,7 +87,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         None => {
             let model = args.model.load()?;
             let speed = args.speed.unwrap_or(Speed::Max);
-            ndjson::run(&args.files, model, speed, args.tunnels.decapsulate())
+            ndjson::run(&args.files, model, speed, args.reading.reading())
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::player::{Listener, Pacer, Played, Wait, play};
 use super::{FileBooks, Speed};
+use crate::capture_file::Reading;
 use crate::commands::output::FlowLine;
 use crate::engine::{FlowReport, FlowState, JudgedPacket, Sink};
 use crate::model::Model;
@@ -16,12 +17,12 @@ pub(super) fn run(
     files: &[PathBuf],
     model: Option<Arc<Model>>,
     speed: Speed,
-    decapsulate: bool,
+    reading: Reading,
 ) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut failed = 0;
     for file in files {
-        match replay_file(file, model.clone(), speed, decapsulate, &mut out) {
+        match replay_file(file, model.clone(), speed, reading, &mut out) {
             Ok(()) => {}
             Err(error) if is_closed_pipe(&error) => return Err(error),
             Err(error) => {
@@ -54,7 +55,7 @@ fn replay_file(
     file: &Path,
     model: Option<Arc<Model>>,
     speed: Speed,
-    decapsulate: bool,
+    reading: Reading,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let name = file.display().to_string();
@@ -66,7 +67,7 @@ fn replay_file(
         failed: None,
         pacer: Pacer::new(speed),
     };
-    let played = play(file, model.clone(), decapsulate, &mut lines);
+    let played = play(file, model.clone(), reading, &mut lines);
     if let Some(error) = lines.failed.take() {
         return Err(error).context("cannot write to standard output");
     }

@@ -8,7 +8,7 @@ use netml_common::LossReason;
 
 use super::Speed;
 use super::progress::Progress;
-use crate::capture_file::{self, CaptureBooks, CaptureError, CaptureWarning, Item};
+use crate::capture_file::{self, CaptureBooks, CaptureError, CaptureWarning, Item, Reading};
 use crate::engine::{Books, Engine, Settings, Sink};
 use crate::model::Model;
 
@@ -61,10 +61,10 @@ pub(super) struct Played {
 pub(super) fn play<L: Listener>(
     file: &Path,
     model: Option<Arc<Model>>,
-    decapsulate: bool,
+    reading: Reading,
     listener: &mut L,
 ) -> Result<Played, CaptureError> {
-    let mut reader = capture_file::open(file)?.decapsulating(decapsulate);
+    let mut reader = capture_file::open(file)?.reading(reading);
     let mut engine = Engine::new(Settings::default(), model);
     let mut progress = Progress::new(file);
     let mut since_flush = 0;
