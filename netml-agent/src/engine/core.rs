@@ -430,8 +430,18 @@ impl Engine {
         self.lost = self.lost.saturating_add(packets);
     }
 
-    /// Replaces the model; flows keep the verdicts they have.
+    /// Replaces the model. A flow keeps its verdict and the name of the model that gave it until its
+    /// next evaluation point, where the new one judges it anew. To be called after a flush.
     pub fn set_model(&mut self, model: Option<Arc<Model>>) {
+        // The class of a flow is a place in the model's list of names.
+        let places: Vec<Place> = self.flows.places().collect();
+        for place in places {
+            let flow = self.flows.at_mut(place);
+            let kind = flow.verdict.kind.as_deref();
+            flow.class = kind
+                .and_then(|kind| model.as_ref()?.class_of(kind))
+                .unwrap_or(0);
+        }
         self.model = model;
     }
 
