@@ -11,6 +11,7 @@ use super::{
     Settings, Sink,
 };
 use crate::flow::FEATURES;
+use crate::flow::beside::IcmpError;
 use crate::flow::features::Moment;
 use crate::flow::host::{HostWindow, PairWindow};
 use crate::flow::key::{FlowKey, is_multicast};
@@ -173,7 +174,7 @@ impl Engine {
         let before = Progress::of(flow);
         flow.add(record, forward, now_ns);
         if !extras.is_empty() {
-            self.add_extras(place, extras, forward, record.slot);
+            self.add_extras(place, record, extras, forward);
         }
         let flow = self.flows.at_mut(place);
         let after = Progress::of(flow);
@@ -538,16 +539,20 @@ impl Engine {
 
     /// Adds what a packet has beside its record: to its own flow, and of an ICMP error the error to
     /// the flow it is about, if that lives.
-    fn add_extras(&mut self, place: Place, extras: &Extras, forward: bool, slot: u8) {
+    fn add_extras(&mut self, place: Place, record: &PacketRecord, extras: &Extras, forward: bool) {
         if extras.tunnel.is_some() || extras.dns.is_some() {
             let flow = self.flows.at_mut(place);
             flow.beside_mut().add(extras, forward);
         }
         if let Some(quoted) = &extras.quoted
-            && let Some(about) = self.flows.find(&FlowKey::of_quoted(quoted, slot))
+            && let Some(about) = self.flows.find(&FlowKey::of_quoted(quoted, record.slot))
         {
             let beside = self.flows.at_mut(about).beside_mut();
             beside.icmp_errors = beside.icmp_errors.saturating_add(1);
+            beside.icmp_last = Some(IcmpError {
+                icmp_type: record.src_port as u8,
+                code: record.dst_port as u8,
+            });
             self.books.icmp_errors += 1;
         }
     }

@@ -11,7 +11,7 @@ use super::super::{
     Settings, Sink,
 };
 use super::Engine;
-use crate::flow::beside::{Beside, DnsNumbers, Tunnel};
+use crate::flow::beside::{Beside, DnsNumbers, IcmpError, Tunnel};
 use crate::flow::schema::FEATURE_SPECS;
 use crate::verdict::Verdict;
 
@@ -423,11 +423,16 @@ fn an_icmp_error_counts_on_the_flow_it_is_about_and_is_a_packet_of_its_own_only(
                 flow.ends.ip_protocol,
                 flow.fwd_packets,
                 flow.beside.icmp_errors,
+                flow.beside.icmp_last,
             )
         })
         .collect();
     // The longest untouched last.
-    assert_eq!(ended, [(1, 2, 0), (17, 1, 1)]);
+    let last = Some(IcmpError {
+        icmp_type: 3,
+        code: 3,
+    });
+    assert_eq!(ended, [(1, 2, 0, None), (17, 1, 1, last)]);
 }
 
 #[test]

@@ -468,7 +468,8 @@ mod tests {
             deeper: true,
         };
         assert_eq!(udp.tunnel, Some(tunnel));
-        assert_eq!(udp.icmp_errors, 1);
+        let last = v1::IcmpError { r#type: 3, code: 1 };
+        assert_eq!((udp.icmp_errors, udp.icmp_last), (1, Some(last)));
         let dns = v1::DnsNumbers {
             questions: 1,
             name_bytes: 34,
