@@ -155,7 +155,7 @@ impl std::fmt::Display for CaptureWarning {
             ),
             Self::UnknownLinkType { number, packets } => write!(
                 f,
-                "link type {number} ({}) is not supported: {packets} packets not analysed; capture on an Ethernet, raw IP, Linux cooked or loopback device",
+                "link type {number} ({}) is not supported: {packets} packets not analysed; capture on an Ethernet, raw IP, PPP, Linux cooked or loopback device",
                 link::name(*number)
             ),
             Self::WildTimestamps { packets } => write!(
@@ -473,6 +473,25 @@ impl Reader {
                 offset,
                 source,
             }),
+        }
+    }
+
+    /// Names of the file's interfaces by slot, as far as it was read; empty where it tells none. A
+    /// section of a pcapng file that begins anew replaces those before it.
+    #[must_use]
+    pub fn interface_names(&self) -> &[String] {
+        match &self.format {
+            Format::Pcap(_) => &[],
+            Format::Pcapng(pcapng) => pcapng.names(),
+        }
+    }
+
+    /// How often [`Self::interface_names`] changed.
+    #[must_use]
+    pub fn interface_changes(&self) -> u64 {
+        match &self.format {
+            Format::Pcap(_) => 0,
+            Format::Pcapng(pcapng) => pcapng.name_changes(),
         }
     }
 

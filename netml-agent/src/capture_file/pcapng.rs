@@ -1,6 +1,8 @@
 //! pcapng (draft-ietf-opsawg-pcapng): sections of blocks, each interface with its own link type
 //! and clock.
 
+use netml_common::INTERFACES_MAX;
+
 use super::link::LinkType;
 use super::source::Input;
 use super::{FRAME_BYTES_MAX, Frame, Order, Stop, be_u32};
@@ -11,6 +13,9 @@ pub(crate) const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 /// Interfaces kept of one section; packets of further ones are counted as refused.
 pub const INTERFACES_PER_SECTION_MAX: usize = 4_096;
 
+/// Longest name of an interface, in characters; what is longer is cut.
+const INTERFACE_NAME_CHARS_MAX: usize = 64;
+
 /// Bytes of an interface block read for its options; what lies behind is skipped.
 const INTERFACE_BLOCK_BYTES_MAX: u64 = 65_536;
 
@@ -20,6 +25,7 @@ const BLOCK_PACKET_OLD: u32 = 2;
 const BLOCK_PACKET_SIMPLE: u32 = 3;
 const BLOCK_PACKET: u32 = 6;
 const OPTION_END: u16 = 0;
+const OPTION_NAME: u16 = 2;
 const OPTION_TSRESOL: u16 = 9;
 const OPTION_TSOFFSET: u16 = 14;
 /// Type and two lengths around every block.
@@ -74,6 +80,9 @@ impl Clock {
 pub(crate) struct Pcapng {
     order: Order,
     interfaces: Vec<Interface>,
+    /// Names by slot; kept when a section begins, since flows of the one before live on.
+    names: Vec<String>,
+    name_changes: u64,
     last_time_ns: u64,
     /// Bytes of the last packet's block not taken yet, and the block's length.
     pending: Option<(u64, u32)>,
@@ -85,11 +94,23 @@ impl Pcapng {
         let mut file = Self {
             order: Order::Little,
             interfaces: Vec::new(),
+            names: Vec::new(),
+            name_changes: 0,
             last_time_ns: 0,
             pending: None,
         };
         file.section(input)?;
         Ok(file)
+    }
+
+    /// Names of the interfaces by slot; empty: the file tells none.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// How often one was added or changed.
+    pub(crate) const fn name_changes(&self) -> u64 {
+        self.name_changes
     }
 
     /// The next packet, `None` at the end.
@@ -165,11 +186,23 @@ impl Pcapng {
         let read_bytes = body_bytes.min(INTERFACE_BLOCK_BYTES_MAX);
         let order = self.order;
         let body = input.take(read_bytes as usize)?;
+        let (clock, name) = options(order, body.get(8..).unwrap_or_default());
         let interface = Interface {
             link_type: LinkType::of(u32::from(order.u16(body, 0))),
             snap_bytes: order.u32(body, 4),
-            clock: clock(order, body.get(8..).unwrap_or_default()),
+            clock,
         };
+        let slot = self.interfaces.len();
+        // Those past the last slot share it: it has the name of none.
+        if slot < INTERFACES_MAX as usize - 1 {
+            if self.names.len() <= slot {
+                self.names.resize(slot + 1, String::new());
+            }
+            if self.names[slot] != name {
+                self.names[slot] = name;
+                self.name_changes += 1;
+            }
+        }
         if self.interfaces.len() < INTERFACES_PER_SECTION_MAX {
             self.interfaces.push(interface);
         }
@@ -267,9 +300,10 @@ fn body(block_bytes: u32) -> Result<u64, Stop> {
         .ok_or(Stop::Damaged("a block shorter than its own frame"))
 }
 
-/// Time options of an interface.
-fn clock(order: Order, mut options: &[u8]) -> Clock {
+/// Time options and name of an interface.
+fn options(order: Order, mut options: &[u8]) -> (Clock, String) {
     let mut clock = Clock::MICROSECONDS;
+    let mut name = String::new();
     while options.len() >= 4 {
         let code = order.u16(options, 0);
         let bytes = usize::from(order.u16(options, 2));
@@ -278,6 +312,13 @@ fn clock(order: Order, mut options: &[u8]) -> Clock {
         };
         match (code, bytes) {
             (OPTION_END, _) => break,
+            (OPTION_NAME, _) => {
+                name = String::from_utf8_lossy(value)
+                    .chars()
+                    .filter(|c| !c.is_control())
+                    .take(INTERFACE_NAME_CHARS_MAX)
+                    .collect();
+            }
             (OPTION_TSRESOL, 1) => clock.resolution = value[0],
             (OPTION_TSOFFSET, 8) => clock.offset_s = order.u64(value, 0) as i64,
             _ => {}
@@ -286,5 +327,5 @@ fn clock(order: Order, mut options: &[u8]) -> Clock {
             .get(4 + bytes.next_multiple_of(4)..)
             .unwrap_or_default();
     }
-    clock
+    (clock, name)
 }

@@ -203,6 +203,46 @@ fn each_interface_of_pcapng_has_its_own_link_type_and_clock() {
 }
 
 #[test]
+fn interfaces_of_pcapng_have_the_names_the_file_tells() {
+    let named = |link_type: u16, name: &[u8]| {
+        let mut body = half(false, link_type).to_vec();
+        body.extend([0; 6]);
+        body.extend(half(false, 2));
+        body.extend(half(false, name.len() as u16));
+        body.extend(name);
+        body.resize(body.len().next_multiple_of(4), 0);
+        block(false, 1, &body)
+    };
+    let mut file = section(false);
+    file.extend(named(1, b"eth0"));
+    file.extend(interface(false, 1, None, 0));
+    file.extend(named(1, b"wl\x1b[2J\xff"));
+    file.extend(packet_block(false, 0, 1, &udp_frame(1)));
+    let mut first = read(file.clone()).unwrap();
+    assert_eq!(first.interface_changes(), 0, "nothing was read yet");
+    items(&mut first);
+    assert_eq!(first.interface_names(), ["eth0", "", "wl[2J\u{fffd}"]);
+    assert_eq!(first.interface_changes(), 2);
+    // A section begins anew; a name is cut at its bound, and the shared slot has none.
+    file.extend(section(false));
+    file.extend(named(1, &[b'x'; 200]));
+    for _ in 0..100 {
+        file.extend(named(1, b"many"));
+    }
+    file.extend(packet_block(false, 0, 1, &udp_frame(1)));
+    let mut both = read(file).unwrap();
+    items(&mut both);
+    let names = both.interface_names();
+    assert_eq!((names[0].len(), &*names[1], names.len()), (64, "many", 63));
+    assert!(
+        read(pcap(1, &[udp_frame(1)]))
+            .unwrap()
+            .interface_names()
+            .is_empty()
+    );
+}
+
+#[test]
 fn a_simple_packet_block_takes_the_time_before_it_and_an_undeclared_interface_is_refused() {
     let mut file = section(false);
     file.extend(interface(false, 1, None, 0));

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::engine::{FlowReport, FlowState};
 use crate::export::convert::address;
-use crate::flow::beside::{DnsNumbers, Tunnel};
+use crate::flow::beside::{DnsNumbers, IcmpError, Tunnel};
 use crate::model::Model;
 use crate::verdict::Verdict;
 
@@ -13,6 +13,10 @@ use crate::verdict::Verdict;
 pub struct FlowLine<'a> {
     /// The capture it is from.
     pub capture: &'a str,
+    /// Interface within the capture: its name where the file tells it, else its number.
+    pub interface: String,
+    /// Other interfaces of the capture the same addresses, ports and protocol were seen on meanwhile.
+    pub also_seen_on: Vec<String>,
     /// Number within the capture.
     pub flow_id: u64,
     /// Initiator.
@@ -67,6 +71,8 @@ pub struct FlowLine<'a> {
     pub tunnel: Option<TunnelLine>,
     /// ICMP errors about it; packets of flows of their own.
     pub icmp_errors: u32,
+    /// The latest of them, if any.
+    pub icmp_last: Option<IcmpLine>,
     /// Of its DNS messages, if any.
     pub dns: Option<DnsLine>,
 }
@@ -84,6 +90,16 @@ pub struct TunnelLine {
     pub dst_ip: std::net::IpAddr,
     /// There is a tunnel inside, which was not opened.
     pub deeper: bool,
+}
+
+/// An ICMP error; of ICMPv6 where the flow is of IPv6.
+#[derive(Debug, Serialize)]
+pub struct IcmpLine {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub icmp_type: u8,
+    /// Its code.
+    pub code: u8,
 }
 
 /// Numbers of a flow's DNS messages; of the name those of the last question.
@@ -117,6 +133,15 @@ impl From<&Tunnel> for TunnelLine {
             src_ip: address(tunnel.src),
             dst_ip: address(tunnel.dst),
             deeper: tunnel.deeper,
+        }
+    }
+}
+
+impl From<IcmpError> for IcmpLine {
+    fn from(error: IcmpError) -> Self {
+        Self {
+            icmp_type: error.icmp_type,
+            code: error.code,
         }
     }
 }
@@ -160,14 +185,24 @@ pub struct ReasonLine {
 }
 
 impl<'a> FlowLine<'a> {
-    /// The line of a flow.
+    /// The line of a flow; `interfaces` are the names of the capture's, by slot.
     #[must_use]
-    pub fn new(capture: &'a str, report: &'a FlowReport, model: Option<&'a Model>) -> Self {
+    pub fn new(
+        capture: &'a str,
+        interfaces: &[String],
+        report: &'a FlowReport,
+        model: Option<&'a Model>,
+    ) -> Self {
         let verdict = &report.verdict;
         let judged = verdict.verdict != Verdict::NoVerdict;
         let model = model.filter(|_| judged);
         Self {
             capture,
+            interface: interface_name(interfaces, report.ends.slot),
+            also_seen_on: (0..64)
+                .filter(|slot| report.also_seen_on & (1 << slot) != 0)
+                .map(|slot| interface_name(interfaces, slot))
+                .collect(),
             flow_id: report.flow_id,
             src_ip: address(report.ends.src),
             dst_ip: address(report.ends.dst),
@@ -211,8 +246,17 @@ impl<'a> FlowLine<'a> {
             lost_meanwhile: verdict.lost_meanwhile,
             tunnel: report.beside.tunnel.as_ref().map(TunnelLine::from),
             icmp_errors: report.beside.icmp_errors,
+            icmp_last: report.beside.icmp_last.map(IcmpLine::from),
             dns: report.beside.dns.as_ref().map(DnsLine::from),
         }
+    }
+}
+
+/// Name of a capture's interface, or its number where the file tells none.
+fn interface_name(names: &[String], slot: u8) -> String {
+    match names.get(usize::from(slot)) {
+        Some(name) if !name.is_empty() => name.clone(),
+        _ => slot.to_string(),
     }
 }
 

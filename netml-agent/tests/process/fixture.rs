@@ -26,6 +26,44 @@ pub(crate) fn pcap(link_type: u32, frames: &[Vec<u8>]) -> Vec<u8> {
     file
 }
 
+/// A little-endian pcapng of Ethernet interfaces, each packet on all of them. An empty name is left
+/// out.
+pub(crate) fn pcapng(names: &[&str], frames: &[Vec<u8>]) -> Vec<u8> {
+    fn padded(bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+    let block = |kind: u32, body: &[u8]| {
+        let body = padded(body);
+        let bytes = (body.len() as u32 + 12).to_le_bytes();
+        [&kind.to_le_bytes(), &bytes[..], &body, &bytes].concat()
+    };
+    let mut section = 0x1a2b_3c4d_u32.to_le_bytes().to_vec();
+    section.extend([1, 0, 0, 0]);
+    section.extend([0xff; 8]);
+    let mut file = block(0x0a0d_0d0a, &section);
+    for name in names {
+        let mut interface = vec![1, 0, 0, 0, 0, 0, 0, 0];
+        if !name.is_empty() {
+            interface.extend([2, 0]);
+            interface.extend((name.len() as u16).to_le_bytes());
+            interface.extend(padded(name.as_bytes()));
+        }
+        file.extend(block(1, &interface));
+    }
+    for (ticks, frame) in (0_u32..).zip(frames) {
+        for interface in 0..names.len() as u32 {
+            let length = frame.len() as u32;
+            let head = [interface, 0, ticks * 10_000, length, length];
+            let mut packet: Vec<u8> = head.into_iter().flat_map(u32::to_le_bytes).collect();
+            packet.extend(frame);
+            file.extend(block(6, &packet));
+        }
+    }
+    file
+}
+
 /// One web connection (7 packets), one DNS question with its answer, one ARP.
 pub(crate) fn conversation() -> Vec<Vec<u8>> {
     let tcp = |out: bool, flags: u8, payload: u16| {

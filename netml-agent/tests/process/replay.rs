@@ -3,7 +3,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use super::fixture::{conversation, conversation_file, pcap, write};
+use super::fixture::{conversation, conversation_file, pcap, pcapng, write};
 use super::{agent, run, stderr};
 
 fn lines(stdout: &[u8]) -> Vec<Value> {
@@ -41,6 +41,12 @@ fn each_flow_is_one_object_and_the_books_are_on_standard_error() {
         ("kind", Value::Null),
         ("probability", Value::Null),
         ("model_id", Value::Null),
+        ("interface", Value::from("0")),
+        ("also_seen_on", Value::Array(Vec::new())),
+        ("tunnel", Value::Null),
+        ("icmp_errors", Value::from(0)),
+        ("icmp_last", Value::Null),
+        ("dns", Value::Null),
     ] {
         assert_eq!(web[key], expected, "{key} of {web}");
     }
@@ -60,6 +66,72 @@ fn each_flow_is_one_object_and_the_books_are_on_standard_error() {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
     assert!(!text.contains('\r'), "a progress bar without a terminal");
+}
+
+#[test]
+fn a_flow_names_the_other_interfaces_of_the_capture_it_was_seen_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = pcapng(&["eth0", "", "wlan0"], &conversation());
+    let file = write(folder.path(), "router.pcapng", &file);
+    let output = run(&["replay", "--no-model", file.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let mut seen: Vec<_> = lines(&output.stdout)
+        .iter()
+        .filter(|flow| flow["protocol"] == "tcp")
+        .map(|flow| {
+            (
+                flow["interface"].to_string(),
+                flow["also_seen_on"].to_string(),
+            )
+        })
+        .collect();
+    seen.sort();
+    let expected = [
+        (r#""1""#, r#"["eth0","wlan0"]"#),
+        (r#""eth0""#, r#"["1","wlan0"]"#),
+        (r#""wlan0""#, r#"["eth0","1"]"#),
+    ];
+    assert_eq!(seen, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+}
+
+#[test]
+fn an_icmp_error_and_a_dns_question_are_told_of_their_flows() {
+    let folder = tempfile::tempdir().unwrap();
+    // 10.0.0.1:1000 asks 10.0.0.2:53 for the address of "net.ml", which answers that nobody listens.
+    let mut question = vec![0, 9, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    question.extend(*b"\x03net\x02ml\0\0\x01\0\x01");
+    let mut datagram = vec![0x03, 0xe8, 0, 53, 0, 8 + question.len() as u8, 0, 0];
+    datagram.extend(&question);
+    let ip = |protocol, (src, dst): (u8, u8), payload: &[u8]| {
+        let mut packet = vec![
+            0x45,
+            0,
+            0,
+            20 + payload.len() as u8,
+            0,
+            0,
+            0,
+            0,
+            64,
+            protocol,
+        ];
+        packet.extend([0, 0, 10, 0, 0, src, 10, 0, 0, dst]);
+        packet.extend(payload);
+        packet
+    };
+    let asked = ip(17, (1, 2), &datagram);
+    let mut error = vec![3, 3, 0, 0, 0, 0, 0, 0];
+    error.extend(&asked[..28]);
+    let file = pcap(101, &[asked, ip(1, (2, 1), &error)]);
+    let file = write(folder.path(), "refused.pcap", &file);
+    let output = run(&["replay", "--no-model", file.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let flows = lines(&output.stdout);
+    let udp = flows.iter().find(|flow| flow["protocol"] == "udp").unwrap();
+    assert_eq!(udp["icmp_errors"], 1);
+    assert_eq!(udp["icmp_last"], serde_json::json!({"type": 3, "code": 3}));
+    assert_eq!(udp["dns"]["questions"], 1, "{udp}");
+    assert_eq!(udp["dns"]["name_bytes"], 6);
 }
 
 #[test]

@@ -61,6 +61,7 @@ fn replay_file(
     let name = file.display().to_string();
     let mut lines = Lines {
         capture: &name,
+        interfaces: Vec::new(),
         model: model.as_deref(),
         out,
         books: FileBooks::default(),
@@ -107,6 +108,8 @@ pub(super) fn conclude(
 /// Writes ended flows and counts.
 struct Lines<'a, W> {
     capture: &'a str,
+    /// Their names, as the file tells them.
+    interfaces: Vec<String>,
     model: Option<&'a Model>,
     out: &'a mut W,
     books: FileBooks,
@@ -122,6 +125,10 @@ impl<W: Write> Listener for Lines<'_, W> {
             self.pacer.wait(mono_ns)
         }
     }
+
+    fn interfaces(&mut self, names: &[String]) {
+        self.interfaces = names.to_vec();
+    }
 }
 
 impl<W: Write> Sink for Lines<'_, W> {
@@ -134,7 +141,7 @@ impl<W: Write> Sink for Lines<'_, W> {
             report.verdict.verdict,
         );
         if self.failed.is_none() {
-            let line = FlowLine::new(self.capture, report, self.model);
+            let line = FlowLine::new(self.capture, &self.interfaces, report, self.model);
             let written = serde_json::to_writer(&mut *self.out, &line)
                 .map_err(io::Error::from)
                 .and_then(|()| self.out.write_all(b"\n"));

@@ -40,6 +40,9 @@ pub(super) trait Listener: Sink {
     fn before_packet(&mut self, mono_ns: u64) -> Wait;
     /// Each outcome of the file, packet or loss.
     fn outcome(&mut self, _item: &Item) {}
+    /// Names of the file's interfaces, by slot; told anew when one is added or changed, before the
+    /// packets behind.
+    fn interfaces(&mut self, _names: &[String]) {}
     /// All flows have ended, and what follows belongs to another time.
     fn cut(&mut self) {}
 }
@@ -68,12 +71,17 @@ pub(super) fn play<L: Listener>(
     let mut engine = Engine::new(Settings::default(), model);
     let mut progress = Progress::new(file);
     let mut since_flush = 0;
+    let mut names_told = 0;
     let error = 'file: loop {
         let item = match reader.next_item() {
             Ok(Some(item)) => item,
             Ok(None) => break None,
             Err(error) => break Some(error),
         };
+        if reader.interface_changes() != names_told {
+            names_told = reader.interface_changes();
+            listener.interfaces(reader.interface_names());
+        }
         listener.outcome(&item);
         progress.packet(reader.books(), || reader.position());
         let record = match item {
