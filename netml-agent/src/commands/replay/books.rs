@@ -42,8 +42,7 @@ impl FileBooks {
             && self.engine.packets_ended == records
             && self.engine.packets_live == 0
             && self.packets_judged == records
-            // A capture's packet is one segment.
-            && self.flow_packets_out == records
+            && self.flow_packets_out == records + self.capture.further_segments
             && self.engine.flows_started == self.engine.flows_ended
             && self.engine.flows_ended == self.flows_out
     }
@@ -75,8 +74,12 @@ impl FileBooks {
             engine.out_of_order
         ));
         line(format_args!(
-            "flows:   {} started = {} ended ({} evicted) with {} packets",
-            engine.flows_started, engine.flows_ended, engine.flows_evicted, self.flow_packets_out
+            "flows:   {} started = {} ended ({} evicted) with {} packets{}",
+            engine.flows_started,
+            engine.flows_ended,
+            engine.flows_evicted,
+            self.flow_packets_out,
+            segments(capture.further_segments)
         ));
         let [none, normal, unsure, suspicious] = self.verdicts;
         line(format_args!(
@@ -91,6 +94,14 @@ impl FileBooks {
             }
         ));
         text
+    }
+}
+
+/// What the flows have beyond the records: see [`crate::capture_file::offload`].
+fn segments(further: u64) -> String {
+    match further {
+        0 => String::new(),
+        _ => format!(" ({further} of them further segments of a record)"),
     }
 }
 

@@ -344,19 +344,20 @@ impl Listener for Teller {
     }
 
     fn outcome(&mut self, item: &Item) {
-        let (direction, class, bytes) = match item {
+        let (direction, class, packets, bytes) = match item {
             Item::Packet(record) => (
                 record.direction(),
                 ProtocolClass::of_ip_protocol(record.ip_protocol),
+                u64::from(record.segments),
                 record.wire_bytes,
             ),
-            Item::Lost(reason, bytes) => (Direction::Ingress, reason.protocol_class(), *bytes),
+            Item::Lost(reason, bytes) => (Direction::Ingress, reason.protocol_class(), 1, *bytes),
         };
         let totals = &mut self.totals[direction as usize];
         totals.frames += 1;
-        totals.packets += 1;
+        totals.packets += packets;
         totals.bytes += u64::from(bytes);
-        totals.protocol_packets[class.index()] += 1;
+        totals.protocol_packets[class.index()] += packets;
         totals.protocol_bytes[class.index()] += u64::from(bytes);
         match item {
             Item::Packet(_) => totals.recorded += 1,
