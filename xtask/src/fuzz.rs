@@ -11,7 +11,8 @@ const TARGETS: u64 = 4;
 /// Options of `xtask fuzz`.
 #[derive(Args, Debug)]
 pub(crate) struct FuzzArgs {
-    /// Mutated inputs over all targets (walk, capture, record, model), a quarter each
+    /// Mutated inputs over all targets (walk, capture, record, model), a quarter each; a model costs a
+    /// hundred times as much as the others
     #[arg(long, default_value_t = 10_000_000, value_name = "N")]
     executions: u64,
     /// Beginning of the sequence of mutations; the same one gives the same inputs
