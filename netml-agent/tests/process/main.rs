@@ -13,7 +13,8 @@ mod reload;
 mod replay;
 mod stream;
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 /// The program under test.
 fn agent() -> Command {
@@ -29,4 +30,44 @@ fn run(arguments: &[&str]) -> Output {
 
 fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A child that does not outlive the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already gone where the test went well.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// A sensor on the loopback interface, once it watches, and what it says after that; `None` without
+/// the rights to, which `xtask test` as root does not accept.
+fn watching_lo(arguments: &[&str]) -> Option<(Running, Lines<BufReader<ChildStderr>>)> {
+    let mut child = Running(
+        agent()
+            .args(["run", "--interface", "lo"])
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let mut lines = BufReader::new(child.0.stderr.take().unwrap()).lines();
+    let started = lines
+        .by_ref()
+        .map(Result::unwrap)
+        .find(|line| line.contains("watching") || line.starts_with("error: "))
+        .unwrap();
+    if started.contains("no privilege") {
+        assert!(
+            std::env::var_os("NETML_REQUIRE_ALL").is_none_or(|value| value != "1"),
+            "{started}"
+        );
+        eprintln!("skipped: {started}");
+        return None;
+    }
+    assert!(started.contains("watching"), "{started}");
+    Some((child, lines))
 }

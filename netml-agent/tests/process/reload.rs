@@ -1,7 +1,6 @@
-use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,9 +11,9 @@ use netml_common::{Marks, PacketRecord};
 use netml_proto::v1;
 use v1::record::Record;
 
-use super::agent;
 use super::collector::{Fake, Manner, PATIENCE, Seen, records};
 use super::model::changed;
+use super::watching_lo;
 
 #[derive(Default)]
 struct Reports(Vec<FlowReport>);
@@ -117,17 +116,6 @@ fn a_model_that_calls_nothing_suspicious_takes_an_old_verdict_back() {
     assert!(told.kind.is_none() && told.reasons.is_empty());
 }
 
-/// A child that does not outlive the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Already gone where the test went well.
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 /// Puts a file in the place of another at once.
 fn put(path: &Path, bytes: &[u8]) {
     let beside = path.with_extension("new");
@@ -176,25 +164,12 @@ fn a_running_sensor_takes_a_new_model_and_keeps_the_old_one_where_it_is_refused(
     put(&path, embedded_bytes());
     let (first, second) = (model(embedded_bytes()), model(&wary()));
     let fake = Fake::start(Manner::default());
-    let mut child = Running(
-        agent()
-            .args(["run", "--interface", "lo", "--collector", &fake.url])
-            .args(["--model", path.to_str().unwrap()])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap(),
-    );
-    let log = BufReader::new(child.0.stderr.take().unwrap());
-    let mut lines = log.lines().map(Result::unwrap);
-    let started = lines
-        .by_ref()
-        .find(|line| line.contains("watching") || line.starts_with("error: "))
-        .unwrap();
-    if started.contains("no privilege") {
-        eprintln!("skipped: {started}");
+    let Some((mut child, lines)) =
+        watching_lo(&["--collector", &fake.url, "--model", path.to_str().unwrap()])
+    else {
         return;
-    }
-    assert!(started.contains("watching"), "{started}");
+    };
+    let lines = lines.map(Result::unwrap);
     let reader = std::thread::spawn(move || lines.collect::<Vec<_>>().join("\n"));
     let mut told = Told {
         fake,

@@ -1,6 +1,6 @@
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use netml_proto::v1;
@@ -8,18 +8,7 @@ use v1::record::Record;
 
 use super::collector::{Fake, Manner, PATIENCE, Seen, records};
 use super::fixture::conversation_file;
-use super::{agent, run, stderr};
-
-/// A child that does not outlive the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Already gone where the test went well.
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
+use super::{Running, agent, run, stderr, watching_lo};
 
 fn replay_to(fake_url: &str, extra: &[&str]) -> std::process::Output {
     let folder = tempfile::tempdir().unwrap();
@@ -222,25 +211,10 @@ fn a_command_of_the_collector_is_run_and_answered() {
 #[test]
 fn a_live_sensor_flushes_at_sigterm_and_its_books_balance() {
     let fake = Fake::start(Manner::default());
-    let mut child = Running(
-        agent()
-            .args(["run", "--interface", "lo", "--no-model"])
-            .args(["--collector", &fake.url])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap(),
-    );
-    let log = BufReader::new(child.0.stderr.take().unwrap());
-    let mut lines = log.lines().map(Result::unwrap);
-    let started = lines
-        .by_ref()
-        .find(|line| line.contains("watching") || line.starts_with("error: "))
-        .unwrap();
-    if started.contains("no privilege") {
-        eprintln!("skipped: {started}");
+    let Some((mut child, lines)) = watching_lo(&["--no-model", "--collector", &fake.url]) else {
         return;
-    }
-    assert!(started.contains("watching"), "{started}");
+    };
+    let lines = lines.map(Result::unwrap);
     let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = receiver.local_addr().unwrap().port();
