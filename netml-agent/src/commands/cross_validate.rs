@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 
-use super::train::SettingArgs;
+use super::train::{SettingArgs, named};
 use crate::commands::Misuse;
 use crate::train::cross::{self, SeedReport};
 use crate::train::table::Table;
@@ -16,9 +16,10 @@ const SEEDS_MAX: u64 = 20;
 /// How well a table's groups are judged by forests that never saw them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The table that `dataset` wrote.
-    #[arg(value_name = "TABLE")]
-    pub table: PathBuf,
+    /// Tables that `dataset` or `capture --rows` wrote, taken as one. Rows of the group `lab` train
+    /// every forest and are never judged.
+    #[arg(value_name = "TABLE", required = true)]
+    pub tables: Vec<PathBuf>,
     /// Seeds in a row, from --seed on; figures are given for each and as mean and range.
     #[arg(long, default_value_t = 3)]
     pub seeds: u64,
@@ -42,12 +43,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         )));
     }
     let mut settings = args.settings.settings()?;
-    let table = Table::read(&args.table)?;
+    let table = Table::read_all(None, &args.tables)?;
     let mut reports = Vec::new();
     for seed in 0..args.seeds {
         settings.forest.seed = args.settings.seed.wrapping_add(seed);
         let report = cross::validate(&table, &settings)
-            .with_context(|| format!("cannot validate on {}", args.table.display()))?;
+            .with_context(|| format!("cannot validate on {}", named(&args.tables)))?;
         reports.push(report);
     }
     let mut out = std::io::stdout().lock();

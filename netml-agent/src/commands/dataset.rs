@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 
 use crate::commands::{Misuse, ReadingArgs};
+use crate::train::table::Table;
 use crate::train::{dataset, labels};
 
 /// Captures and labels to a feature table for `train`.
@@ -26,6 +27,10 @@ pub struct Args {
     /// What a packet inside another is.
     #[command(flatten)]
     pub reading: ReadingArgs,
+    /// A table whose rows come before the new ones in the written table; groups of the same name
+    /// become one.
+    #[arg(long, value_name = "TABLE")]
+    pub add: Option<PathBuf>,
     /// Prints what was done to the rows as JSON.
     #[arg(long)]
     pub json: bool,
@@ -48,6 +53,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             args.labels.display()
         );
     }
+    let table = match &args.add {
+        Some(path) => {
+            let mut all = Table::read(path)?;
+            all.add(table);
+            all
+        }
+        None => table,
+    };
     table.write(&args.output)?;
     let mut out = std::io::stdout().lock();
     if args.json {

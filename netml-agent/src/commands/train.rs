@@ -13,9 +13,14 @@ use crate::train::trainer::{self, TrainSettings};
 /// A feature table to a model file.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The table that `dataset` wrote.
-    #[arg(value_name = "TABLE")]
-    pub table: PathBuf,
+    /// Tables that `dataset` or `capture --rows` wrote, taken as one. Rows of the group `lab` train and
+    /// take no part in thresholds and calibration.
+    #[arg(value_name = "TABLE", required = true)]
+    pub tables: Vec<PathBuf>,
+    /// The table of the model to adapt: its rows come first, and the groups of the others, own traffic,
+    /// must not be among its own. The model card tells what was added.
+    #[arg(long, value_name = "TABLE")]
+    pub base: Option<PathBuf>,
     /// The model file to write.
     #[arg(long, short, value_name = "FILE", default_value = "netml.model")]
     pub output: PathBuf,
@@ -84,15 +89,21 @@ impl SettingArgs {
     }
 }
 
+/// Files in one line.
+pub(super) fn named(paths: &[PathBuf]) -> String {
+    let names: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
+    names.join(" and ")
+}
+
 /// Trains, writes the model and tells its thresholds.
 ///
 /// # Errors
 /// What was wrong, with file, line and column.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let settings = args.settings.settings()?;
-    let table = Table::read(&args.table)?;
+    let table = Table::read_all(args.base.as_deref(), &args.tables)?;
     let trained = trainer::train(&table, &settings)
-        .with_context(|| format!("cannot train on {}", args.table.display()))?;
+        .with_context(|| format!("cannot train on {}", named(&args.tables)))?;
     // What is written is what loads.
     let model = Model::from_bytes(&trained.bytes)?;
     table::replace(&args.output, &trained.bytes)

@@ -21,6 +21,7 @@ pub mod labels;
 pub mod metrics;
 pub mod random;
 pub mod table;
+pub mod tables;
 pub mod threshold;
 pub mod trainer;
 pub mod validate;

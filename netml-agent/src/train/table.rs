@@ -20,7 +20,7 @@ use crate::rules::Rule;
 const TABLE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
 /// Rows up to which a table is taken; more would not fit the trainer's memory.
-const ROWS_MAX: usize = 4_000_000;
+pub(super) const ROWS_MAX: usize = 4_000_000;
 
 /// Columns before the features.
 pub const META_COLUMNS: [&str; 12] = [
@@ -118,6 +118,8 @@ pub struct Table {
     pub kinds: Names,
     /// Rows.
     pub rows: Vec<Row>,
+    /// What it was put together from, where that is more than one table; not written.
+    pub sources: Vec<super::tables::Source>,
 }
 
 /// Why a table cannot be used.
@@ -188,8 +190,30 @@ pub enum TableError {
         /// Columns there must be.
         want: usize,
     },
+    /// Given a second time: its rows would count twice.
+    #[error("feature table {} holds the rows of {} again: give each table once", path.display(), first.display())]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// The same earlier.
+        first: PathBuf,
+    },
+    /// Own rows in a group that the base holds.
+    #[error(
+        "feature table {}: group \"{group}\" is in the base {} too; own rows are a group of their own, named by the labels' `group` column or `capture --group`",
+        path.display(),
+        base.display()
+    )]
+    GroupOfBase {
+        /// The file.
+        path: PathBuf,
+        /// The group.
+        group: String,
+        /// The base.
+        base: PathBuf,
+    },
     /// More rows than are taken.
-    #[error("feature table {} has more than {ROWS_MAX} rows: lower `dataset --cap`", path.display())]
+    #[error("more than {ROWS_MAX} rows with feature table {}: lower `dataset --cap`", path.display())]
     TooLong {
         /// The file.
         path: PathBuf,

@@ -159,13 +159,13 @@ pub struct Alarms {
 }
 
 impl Alarms {
-    /// Gathers the benign rows for which `wanted` holds.
+    /// Gathers the benign rows for which `wanted` holds, those that only train left out.
     #[must_use]
     pub fn new(table: &Table, scores: &[RowScore], wanted: impl Fn(usize) -> bool) -> Self {
         let mut minutes = BTreeSet::new();
         let mut series: BTreeMap<(u32, u32, u8), Vec<(u64, f32)>> = BTreeMap::new();
         for (index, (row, score)) in table.rows.iter().zip(scores).enumerate() {
-            if row.attack || !wanted(index) {
+            if row.attack || table.is_training_only(row.group) || !wanted(index) {
                 continue;
             }
             minutes.insert((row.capture, row.host, row.time_ms / MINUTE_MS));

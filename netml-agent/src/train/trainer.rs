@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::forest::{self, FitError, LEFT_OUT, Settings, Training};
 use super::table::Table;
+use super::tables;
 use super::threshold::{self, Budget, Thresholds};
 use super::validate::{self, Folds};
 use crate::flow::schema;
@@ -83,6 +84,7 @@ pub fn train(table: &Table, settings: &TrainSettings) -> Result<Trained, TrainEr
     let thresholds = threshold::choose(table, &rows, &flows, &settings.budget);
     let forest = forest::fit(&training, &settings.forest)?;
     let mut card = card(table, settings, &folds, &thresholds, &training.classes)?;
+    tables::tell(table, &mut card["data"]);
     let mut parts = ModelParts {
         schema_digest: schema::digest(),
         classes: training.classes,

@@ -7,15 +7,19 @@ use super::classes::NORMAL;
 use super::forest::{self, FitError, Settings, Training};
 use super::random::Random;
 use super::table::{Row, Table};
+use super::tables::TRAINING_ONLY;
 use crate::flow::FEATURES;
 use crate::flow::schema::FEATURE_SPECS;
 use crate::model::Forest;
 use crate::rules::Rule;
 
+/// Fold of a group that is never left out.
+pub const IN_NO_FOLD: usize = usize::MAX;
+
 /// Groups to a fold. Never a part of a group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Folds {
-    /// Fold of each group of the table.
+    /// Fold of each group of the table; [`IN_NO_FOLD`] of one that only trains.
     pub of_group: Vec<usize>,
     /// Number of folds, at least 2.
     pub count: usize,
@@ -28,7 +32,8 @@ impl Folds {
     /// # Errors
     /// The reason in one line where there are too few groups.
     pub fn new(table: &Table, count: usize, seed: u64) -> Result<Self, String> {
-        let groups = table.groups.all().len();
+        let judged = table.judged_groups();
+        let groups = judged.len();
         let count = if count == 0 {
             groups
         } else {
@@ -36,29 +41,31 @@ impl Folds {
         };
         if count < 2 {
             return Err(format!(
-                "validation leaves whole groups out and needs 2 or more; the table has {groups}"
+                "validation leaves whole groups out and needs 2 or more; the table has {groups} \
+                 (those that only train do not count: {})",
+                TRAINING_ONLY.join(", ")
             ));
         }
+        let mut of_group = vec![IN_NO_FOLD; table.groups.all().len()];
         if count == groups {
-            return Ok(Self {
-                of_group: (0..groups).collect(),
-                count,
-            });
+            for (fold, group) in judged.into_iter().enumerate() {
+                of_group[group as usize] = fold;
+            }
+            return Ok(Self { of_group, count });
         }
-        let mut sizes = vec![[0.0_f64; 2]; groups];
+        let mut sizes = vec![[0.0_f64; 2]; table.groups.all().len()];
         for row in &table.rows {
             sizes[row.group as usize][usize::from(row.attack)] += 1.0;
         }
         // The square root, since a second thousand of rows of one group tells little more.
         let sizes: Vec<[f64; 2]> = sizes.into_iter().map(|size| size.map(f64::sqrt)).collect();
-        let mut order: Vec<usize> = (0..groups).collect();
+        let mut order: Vec<usize> = judged.into_iter().map(|group| group as usize).collect();
         Random::new(seed, u64::MAX).shuffle(&mut order);
         order.sort_by(|&a, &b| {
             let size = |group: usize| sizes[group][0] + sizes[group][1];
             size(b).total_cmp(&size(a))
         });
         let mut loads = vec![[0.0_f64; 2]; count];
-        let mut of_group = vec![0; groups];
         for group in order {
             let load = |fold: &usize| {
                 (0..2)
@@ -87,7 +94,7 @@ pub struct RowScore {
     pub class: u8,
 }
 
-/// Scores of all rows, each by a forest grown without its fold.
+/// Scores of all rows, each by a forest grown without its fold; 0 of rows that only train.
 ///
 /// # Errors
 /// [`FitError`] where the rows outside a fold are of one class.
@@ -158,7 +165,7 @@ pub struct FlowScore {
     pub weight: f64,
 }
 
-/// Flows of the table by their highest score.
+/// Flows of the table by their highest score, those of groups that only train left out.
 #[must_use]
 pub fn flow_scores(table: &Table, scores: &[RowScore]) -> Vec<FlowScore> {
     let rev_payload = FEATURE_SPECS
@@ -179,7 +186,12 @@ pub fn flow_scores(table: &Table, scores: &[RowScore]) -> Vec<FlowScore> {
             rows,
         }
     };
-    table.flows().into_iter().map(of_flow).collect()
+    table
+        .flows()
+        .into_iter()
+        .filter(|rows| !table.is_training_only(table.rows[rows.start].group))
+        .map(of_flow)
+        .collect()
 }
 
 /// The rule that a flow's rows leave standing, as in the engine: one that rests on silence is
