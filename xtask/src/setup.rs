@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
 
-/// `cargo xtask setup`; without a flag: everything.
+/// `cargo xtask setup`; without a flag: everything but `--lab`.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub(crate) struct SetupArgs {
     /// The BPF toolchain: rustc-web, LLVM 22 and bpf-linker
@@ -19,6 +19,9 @@ pub(crate) struct SetupArgs {
     /// Tools of the checks: iproute2, ethtool, tshark, cargo-deny, cargo-machete
     #[arg(long)]
     pub(crate) checks: bool,
+    /// Tools and servers of `lab capture`, on a machine to spare; no server is started
+    #[arg(long)]
+    pub(crate) lab: bool,
     /// Only print the commands
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -55,6 +58,106 @@ const CHECK_PACKAGES: [Package; 3] = [
     package("ethtool", "/usr/sbin/ethtool"),
     package("tshark", "/usr/bin/tshark"),
 ];
+/// What `lab capture` runs; never part of the default, since it is much and no part of building.
+const LAB_PACKAGES: [Package; 74] = [
+    package("hydra", "/usr/bin/hydra"),
+    package("medusa", "/usr/bin/medusa"),
+    package("ncrack", "/usr/bin/ncrack"),
+    package("patator", "/usr/bin/patator"),
+    package("nmap", "/usr/bin/nmap"),
+    package("masscan", "/usr/bin/masscan"),
+    package("zmap", "/usr/sbin/zmap"),
+    package("hping3", "/usr/sbin/hping3"),
+    package("openssh-server", "/usr/sbin/sshd"),
+    package("openssh-client", "/usr/bin/ssh"),
+    package("sshpass", "/usr/bin/sshpass"),
+    package("vsftpd", "/usr/sbin/vsftpd"),
+    package("nginx-light", "/usr/sbin/nginx"),
+    package("apache2-utils", "/usr/bin/ab"),
+    package("wrk", "/usr/bin/wrk"),
+    package("siege", "/usr/bin/siege"),
+    package("goldeneye", "/usr/bin/goldeneye"),
+    package("slowhttptest", "/usr/bin/slowhttptest"),
+    package("iodine", "/usr/sbin/iodine"),
+    package("dns2tcp", "/usr/bin/dns2tcpc"),
+    package("dnsmasq-base", "/usr/sbin/dnsmasq"),
+    package("unbound", "/usr/sbin/unbound"),
+    package("bind9-dnsutils", "/usr/bin/dig"),
+    package("dnsperf", "/usr/bin/dnsperf"),
+    package("smbclient", "/usr/bin/smbclient"),
+    package("samba", "/usr/sbin/smbd"),
+    package("swaks", "/usr/bin/swaks"),
+    package("python3-aiosmtpd", "/usr/share/doc/python3-aiosmtpd"),
+    package("dovecot-imapd", "/usr/sbin/dovecot"),
+    package("dovecot-pop3d", "/usr/lib/dovecot/pop3"),
+    package("git", "/usr/bin/git"),
+    package("rsync", "/usr/bin/rsync"),
+    package("lftp", "/usr/bin/lftp"),
+    package("curl", "/usr/bin/curl"),
+    package("wget", "/usr/bin/wget"),
+    package("mosquitto", "/usr/sbin/mosquitto"),
+    package("mosquitto-clients", "/usr/bin/mosquitto_pub"),
+    package("redis-server", "/usr/bin/redis-server"),
+    package("redis-tools", "/usr/bin/redis-cli"),
+    package("memcached", "/usr/bin/memcached"),
+    package("mariadb-server", "/usr/sbin/mariadbd"),
+    package("mariadb-client", "/usr/bin/mariadb"),
+    package("postgresql", "/usr/lib/postgresql/15/bin/postgres"),
+    package("snmpd", "/usr/sbin/snmpd"),
+    package("snmp", "/usr/bin/snmpwalk"),
+    package("onesixtyone", "/usr/bin/onesixtyone"),
+    package("nbtscan", "/usr/bin/nbtscan"),
+    package("chrony", "/usr/sbin/chronyd"),
+    package("ngircd", "/usr/sbin/ngircd"),
+    package("aria2", "/usr/bin/aria2c"),
+    package("transmission-cli", "/usr/bin/transmission-cli"),
+    package("iputils-ping", "/usr/bin/ping"),
+    package("arping", "/usr/sbin/arping"),
+    package("pv", "/usr/bin/pv"),
+    package("mtr-tiny", "/usr/bin/mtr"),
+    package("python3", "/usr/bin/python3"),
+    package("python3-paramiko", "/usr/share/doc/python3-paramiko"),
+    package("python3-pycurl", "/usr/share/doc/python3-pycurl"),
+    package("mktorrent", "/usr/bin/mktorrent"),
+    package("iperf3", "/usr/bin/iperf3"),
+    package("xvfb", "/usr/bin/Xvfb"),
+    package("x11vnc", "/usr/bin/x11vnc"),
+    package("xtightvncviewer", "/usr/bin/xtightvncviewer"),
+    package("busybox-static", "/usr/bin/busybox"),
+    package("ncat", "/usr/bin/ncat"),
+    package("netcat-openbsd", "/usr/bin/nc.openbsd"),
+    package("socat", "/usr/bin/socat"),
+    package("fping", "/usr/bin/fping"),
+    package("tftpd-hpa", "/usr/sbin/in.tftpd"),
+    package("tftp-hpa", "/usr/bin/tftp"),
+    package("haproxy", "/usr/sbin/haproxy"),
+    package("httperf", "/usr/bin/httperf"),
+    package("sip-tester", "/usr/bin/sipp"),
+    package("squid", "/usr/sbin/squid"),
+];
+/// Packages and their services that would run by themselves from the machine's next start on.
+const LAB_UNITS: [(&str, &str); 18] = [
+    ("chrony", "chrony"),
+    ("dovecot-imapd", "dovecot"),
+    ("haproxy", "haproxy"),
+    ("mariadb-server", "mariadb"),
+    ("memcached", "memcached"),
+    ("mosquitto", "mosquitto"),
+    ("nginx-light", "nginx"),
+    ("ngircd", "ngircd"),
+    ("openssh-server", "ssh"),
+    ("postgresql", "postgresql"),
+    ("redis-server", "redis-server"),
+    ("samba", "nmbd"),
+    ("samba", "smbd"),
+    ("snmpd", "snmpd"),
+    ("squid", "squid"),
+    ("tftpd-hpa", "tftpd-hpa"),
+    ("unbound", "unbound"),
+    ("vsftpd", "vsftpd"),
+];
+/// Where packages ask whether they may start their services.
+const START_POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// A tool from the crate registry.
 struct Tool {
@@ -88,7 +191,7 @@ const CHECK_TOOLS: [Tool; 2] = [
 
 /// Installs what is missing.
 pub(crate) fn run(args: &SetupArgs) -> anyhow::Result<()> {
-    let all = !(args.bpf || args.browser || args.checks);
+    let all = !(args.bpf || args.browser || args.checks || args.lab);
     let mut packages: Vec<&Package> = Vec::new();
     let mut tools: Vec<&Tool> = Vec::new();
     if all || args.bpf {
@@ -101,6 +204,9 @@ pub(crate) fn run(args: &SetupArgs) -> anyhow::Result<()> {
     if all || args.checks {
         packages.extend(&CHECK_PACKAGES);
         tools.extend(&CHECK_TOOLS);
+    }
+    if args.lab {
+        packages.extend(&LAB_PACKAGES);
     }
     packages.retain(|package| !Path::new(package.shown_by).exists() && !on_path(package.shown_by));
     tools.retain(|tool| !is_installed(tool));
@@ -120,6 +226,8 @@ pub(crate) fn run(args: &SetupArgs) -> anyhow::Result<()> {
         }
         bail!("packages are missing, and this is not root on Debian or Ubuntu");
     }
+    let quiet = args.lab && !packages.is_empty();
+    let _policy = if quiet { StartPolicy::none()? } else { None };
     for mut command in apt.into_iter().chain(cargo) {
         println!("{}", shown(&command));
         let status = command
@@ -127,7 +235,52 @@ pub(crate) fn run(args: &SetupArgs) -> anyhow::Result<()> {
             .with_context(|| format!("starting {}", shown(&command)))?;
         ensure!(status.success(), "this failed: {}", shown(&command));
     }
+    if quiet && Path::new("/run/systemd/system").exists() {
+        let is_new = |name: &str| packages.iter().any(|package| package.name == name);
+        let units: Vec<&str> = LAB_UNITS
+            .into_iter()
+            .filter_map(|(package, unit)| is_new(package).then_some(unit))
+            .collect();
+        let disabled = Command::new("systemctl")
+            .args(["disable", "--quiet"])
+            .args(&units)
+            .status()
+            .context("cannot run systemctl")?;
+        if !disabled.success() {
+            println!(
+                "some of these run from the next start on: {}",
+                units.join(" ")
+            );
+        }
+    }
     Ok(())
+}
+
+/// While it lives, packages that are installed start no service: the lab starts its own, in its
+/// namespaces.
+struct StartPolicy;
+
+impl StartPolicy {
+    /// `None` where the machine has a policy of its own.
+    fn none() -> anyhow::Result<Option<Self>> {
+        use std::os::unix::fs::PermissionsExt;
+        let path = Path::new(START_POLICY);
+        if path.exists() {
+            return Ok(None);
+        }
+        std::fs::write(path, "#!/bin/sh\nexit 101\n")
+            .and_then(|()| std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)))
+            .with_context(|| format!("cannot write {START_POLICY}"))?;
+        Ok(Some(Self))
+    }
+}
+
+impl Drop for StartPolicy {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(START_POLICY) {
+            eprintln!("cannot remove {START_POLICY}: {error}; no service starts while it is there");
+        }
+    }
 }
 
 fn apt_commands(packages: &[&Package]) -> Vec<Command> {

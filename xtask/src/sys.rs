@@ -166,6 +166,30 @@ pub(crate) fn packet_socket(interface: &str) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Frames that this host sends are not given by a packet socket any more.
+///
+/// # Errors
+/// The socket is no packet socket, or the kernel is older than 4.20.
+pub(crate) fn ignore_outgoing(socket: &Socket) -> io::Result<()> {
+    /// linux/if_packet.h.
+    const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
+    let on: libc::c_int = 1;
+    // SAFETY: the option reads one int, for which pointer and length are valid.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            PACKET_IGNORE_OUTGOING,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Wall-clock time at which the kernel saw the frame read last from a packet socket.
 ///
 /// # Errors

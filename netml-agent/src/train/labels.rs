@@ -105,7 +105,7 @@ pub struct LabelledCapture {
     pub kind: String,
     /// Network and lab of origin: the unit of every split.
     pub group: String,
-    /// How far the label is to be trusted: A, B or C; empty where not told.
+    /// How far the label is to be trusted: A, B or C, L for the lab's own; empty where not told.
     pub quality: String,
     /// True where the capture holds an attack.
     pub malicious: bool,
@@ -366,6 +366,31 @@ mod tests {
             captures[2].label(&tcp("9.9.9.9", "10.0.0.1", [1, 2])),
             Unknown
         );
+    }
+
+    /// Lines as `cargo xtask lab capture` writes them; the tests of xtask compare its own with this file.
+    #[test]
+    fn labels_of_the_lab_are_read_as_they_were_meant() {
+        let text = include_str!("../../../xtask/fixtures/lab-labels.csv");
+        let captures = parse(text.as_bytes(), Path::new("labels.csv")).expect("parses");
+        let [flood, guess, web] = captures.as_slice() else {
+            panic!("three captures");
+        };
+        use Label::{Attack, Benign};
+        let to_dns = |ip_protocol| ends("9.9.9.9", "198.18.1.1", [4_000, 53], ip_protocol);
+        assert_eq!(flood.label(&to_dns(17)), Attack);
+        assert_eq!(flood.label(&to_dns(6)), Benign);
+        let ssh = |from| ends(from, "198.18.1.1", [4_000, 22], 6);
+        assert_eq!(guess.label(&ssh("198.18.66.1")), Attack);
+        assert_eq!(guess.label(&ssh("198.18.10.1")), Benign);
+        assert_eq!(web.label(&ssh("198.18.66.1")), Benign);
+        for capture in [flood, guess, web] {
+            assert_eq!(
+                (capture.group.as_str(), capture.quality.as_str()),
+                ("lab", "L")
+            );
+        }
+        assert_eq!(guess.kind, "brute_force");
     }
 
     #[test]

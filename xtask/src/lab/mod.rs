@@ -2,10 +2,12 @@
 //!
 //! `cargo xtask lab` runs scenarios and prints one JSON report a scenario; `run --lab` runs them
 //! over and over behind the dashboard; end-to-end tests compare the reports with what the sensor
-//! says. Every scenario is bounded in time and packets. Nothing of the lab is in training data.
+//! says. Every scenario is bounded in time and packets. Nothing of these is in training data;
+//! [`capture`] makes other captures, by real tools, for training.
 
 mod attack;
 mod benign;
+mod capture;
 mod endless;
 mod frame;
 mod pcap;
@@ -24,7 +26,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::sys;
 pub(crate) use endless::Endless;
@@ -65,7 +67,10 @@ pub(crate) fn scenarios() -> impl Iterator<Item = &'static Scenario> {
 
 /// Options of `xtask lab`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct LabArgs {
+    #[command(subcommand)]
+    command: Option<LabCommand>,
     /// Scenarios, comma-separated; or all, benign, malicious
     #[arg(long, default_value = "all")]
     scenario: String,
@@ -89,11 +94,21 @@ pub(crate) struct LabArgs {
     list: bool,
 }
 
+/// What the lab does besides.
+#[derive(Subcommand, Debug)]
+enum LabCommand {
+    /// Runs real tools and writes labelled captures for training
+    Capture(capture::CaptureArgs),
+}
+
 /// Runs `xtask lab`.
 ///
 /// # Errors
 /// Unknown scenario, no root, or the kernel refuses namespaces.
 pub(crate) fn run(args: &LabArgs) -> anyhow::Result<()> {
+    if let Some(LabCommand::Capture(args)) = &args.command {
+        return capture::run(args);
+    }
     if args.list {
         for scenario in scenarios() {
             println!(

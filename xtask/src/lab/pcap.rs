@@ -25,7 +25,7 @@ pub(crate) fn record(socket: &Socket, path: &Path, stop: &AtomicBool) -> anyhow:
     socket.set_read_timeout(Some(Duration::from_millis(100)))?;
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     let mut out = BufWriter::new(file);
-    out.write_all(&header())?;
+    out.write_all(&header(SNAP_BYTES))?;
     let mut frame = vec![0_u8; 65_536];
     let mut frames = 0;
     let mut reader = socket;
@@ -33,7 +33,7 @@ pub(crate) fn record(socket: &Socket, path: &Path, stop: &AtomicBool) -> anyhow:
         match reader.read(&mut frame) {
             Ok(length) => {
                 let time = sys::last_frame_time(socket)?;
-                out.write_all(&record_header(time, length))?;
+                out.write_all(&record_header(time, length.min(SNAP_BYTES), length))?;
                 out.write_all(&frame[..length.min(SNAP_BYTES)])?;
                 frames += 1;
             }
@@ -55,23 +55,24 @@ fn is_timeout(error: &io::Error) -> bool {
     )
 }
 
-/// File header: microseconds, version 2.4, Ethernet.
-fn header() -> Vec<u8> {
+/// File header: microseconds, version 2.4, Ethernet; at most `snap` bytes of a frame.
+pub(super) fn header(snap: usize) -> Vec<u8> {
     let mut header = Vec::with_capacity(24);
     header.extend(0xa1b2_c3d4_u32.to_le_bytes());
     header.extend(2_u16.to_le_bytes());
     header.extend(4_u16.to_le_bytes());
     header.extend([0; 8]);
-    header.extend((SNAP_BYTES as u32).to_le_bytes());
+    header.extend((snap as u32).to_le_bytes());
     header.extend(1_u32.to_le_bytes());
     header
 }
 
-fn record_header(time: Duration, length: usize) -> Vec<u8> {
+/// In front of a frame of `length` bytes, `kept` of which follow.
+pub(super) fn record_header(time: Duration, kept: usize, length: usize) -> Vec<u8> {
     let mut header = Vec::with_capacity(16);
     header.extend((time.as_secs() as u32).to_le_bytes());
     header.extend(time.subsec_micros().to_le_bytes());
-    header.extend((length.min(SNAP_BYTES) as u32).to_le_bytes());
+    header.extend((kept as u32).to_le_bytes());
     header.extend((length as u32).to_le_bytes());
     header
 }

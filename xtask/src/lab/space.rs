@@ -21,9 +21,9 @@ use anyhow::{Context as _, bail, ensure};
 use crate::sys;
 
 /// Where `ip netns` keeps the names.
-const NETNS_DIR: &str = "/run/netns";
+pub(super) const NETNS_DIR: &str = "/run/netns";
 /// Every namespace of a lab is called `netml-lab-<pid>-<number>-<space>`.
-const NAME_PREFIX: &str = "netml-lab-";
+pub(super) const NAME_PREFIX: &str = "netml-lab-";
 /// Addresses of the client, one for each scenario and some to spare.
 pub(crate) const CLIENT_HOSTS: u8 = 40;
 /// Addresses of the attacker, one for each scenario and some to spare.
@@ -337,14 +337,14 @@ fn is_lab_process(pid: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with("xtask"))
 }
 
-fn remove(name: &str) -> anyhow::Result<()> {
+pub(super) fn remove(name: &str) -> anyhow::Result<()> {
     if !PathBuf::from(NETNS_DIR).join(name).exists() {
         return Ok(());
     }
     ip(&["netns", "del", name])
 }
 
-fn mac_text(mac: [u8; 6]) -> String {
+pub(super) fn mac_text(mac: [u8; 6]) -> String {
     let bytes: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
     bytes.join(":")
 }
@@ -362,7 +362,7 @@ fn host_script(v4: &[Ipv4Addr], v6: &[Ipv6Addr]) -> String {
     script + "route add default via 198.18.0.254\n"
 }
 
-fn ip(arguments: &[&str]) -> anyhow::Result<()> {
+pub(super) fn ip(arguments: &[&str]) -> anyhow::Result<()> {
     let output = Command::new("ip")
         .args(arguments)
         .output()
@@ -376,7 +376,7 @@ fn ip(arguments: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn ip_batch(namespace: &str, script: &str) -> anyhow::Result<()> {
+pub(super) fn ip_batch(namespace: &str, script: &str) -> anyhow::Result<()> {
     let mut child = Command::new("ip")
         .args(["-n", namespace, "-batch", "-"])
         .stdin(Stdio::piped())
