@@ -168,6 +168,8 @@ const RULES = {
   'datagram-flood': { label: 'flood', unit: 'new datagram flows without an answer' },
   'icmp-flood': { label: 'ICMP flood', unit: 'frames of one flow' },
   reflection: { label: 'reflection', unit: 'answers nobody asked for' },
+  'slow-port-scan': { label: 'slow port scan', unit: 'ports tried on one host, over minutes' },
+  'slow-host-scan': { label: 'slow scan for one service', unit: 'hosts tried, over minutes' },
   'slow-http': { label: 'connections held open', unit: 'open at a web server' },
   'brute-force': { label: 'password guessing', unit: 'logins that ended alike' },
   'dns-tunnel': { label: 'DNS tunnel', unit: 'questions that carry data' },

@@ -571,6 +571,10 @@ impl Engine {
         let gets_refused = counts_flows && !before.refused && after.refused;
         let gets_fed = counts_flows && !before.fed && after.fed;
         let closes = before.closed.is_none() && after.closed.is_some();
+        let is_tcp = ends.ip_protocol == PROTO_TCP;
+        let waits = flow.is_waiting() && flow.path.is_first && counts_flows;
+        let waits_no_more = flow.waits && !waits;
+        let waits_now = waits && !flow.waits;
 
         let src_place =
             self.hosts
@@ -582,6 +586,14 @@ impl Engine {
             src.flows += 1.0;
             src.destinations.insert(fold(&ends.dst), now_ns);
             src.ports.insert(u64::from(ends.dst_port), now_ns);
+            if is_tcp {
+                src.slow_destinations.insert(fold(&ends.dst), now_ns);
+                src.slow_ports.insert(u64::from(ends.dst_port), now_ns);
+            }
+        }
+        if is_tcp {
+            src.tries
+                .add(now_ns, starts && counts_flows, gets_answer, gets_refused);
         }
         src.answered += f32::from(u8::from(gets_answer));
         src.refused += f32::from(u8::from(gets_refused));
@@ -601,6 +613,9 @@ impl Engine {
         dst.asked_answered += f32::from(u8::from(gets_answer));
         dst.asked_refused += f32::from(u8::from(gets_refused));
         dst.asked_fed += f32::from(u8::from(gets_fed));
+        if waits_now || waits_no_more {
+            dst.waiting = count_waiting(dst.waiting, waits_now, waits_no_more);
+        }
 
         let pair_place = self.pairs.touch_or_insert(
             cached[PAIR],
@@ -615,6 +630,12 @@ impl Engine {
         if starts && counts_flows {
             pair.start(now_ns);
             pair.ports.insert(u64::from(ends.dst_port), now_ns);
+            pair.slow_ports.insert(u64::from(ends.dst_port), now_ns);
+        }
+        pair.tries
+            .add(now_ns, starts && counts_flows, gets_answer, gets_refused);
+        if waits_now || waits_no_more {
+            pair.waiting = count_waiting(pair.waiting, waits_now, waits_no_more);
         }
         pair.answered += f32::from(u8::from(gets_answer));
         pair.refused += f32::from(u8::from(gets_refused));
@@ -624,7 +645,9 @@ impl Engine {
             pair.ended_bytes.add(ended_bytes);
             pair.ended_s.add(ended_s);
         }
-        self.flows.at_mut(place).places = [src_place, dst_place, pair_place];
+        let flow = self.flows.at_mut(place);
+        flow.places = [src_place, dst_place, pair_place];
+        flow.waits = waits;
     }
 
     /// Sees what the clock asks of a flow: its end, a judgement, a report.
@@ -658,10 +681,14 @@ impl Engine {
         let dst = self.hosts.find_at(cached[DST], &ends.dst);
         let pair = self.pairs.find_at(cached[PAIR], &(ends.src, ends.dst));
         for host in [src, dst].into_iter().flatten() {
-            self.hosts.at_mut(host).decay(now_ns);
+            let host = self.hosts.at_mut(host);
+            host.decay(now_ns);
+            host.tries.decay(now_ns);
         }
         if let Some(pair) = pair {
-            self.pairs.at_mut(pair).decay(now_ns);
+            let pair = self.pairs.at_mut(pair);
+            pair.decay(now_ns);
+            pair.tries.decay(now_ns);
         }
         let unknown_host = HostWindow::default();
         let unknown_pair = PairWindow::default();
@@ -727,6 +754,10 @@ impl Engine {
             pair.ended_s
                 .add(flow.last_ns.saturating_sub(flow.first_ns) as f32 / 1e9);
         }
+        if flow.waits {
+            self.waits_no_more(place);
+        }
+        let flow = self.flows.at(place);
         let (key, is_known) = (flow.key, flow.is_known);
         self.books.packets_live -= flow.frames;
         self.books.packets_ended += flow.frames;
@@ -739,6 +770,20 @@ impl Engine {
         if is_known && reason != EndReason::Evicted && self.established_ended.len() < TOLD_FLOWS_MAX
         {
             self.established_ended.push(key);
+        }
+    }
+
+    /// Takes a flow that goes from what its hosts count as waiting.
+    fn waits_no_more(&mut self, place: Place) {
+        let flow = self.flows.at(place);
+        let (ends, cached) = (flow.ends(), flow.places);
+        if let Some(dst) = self.hosts.find_at(cached[DST], &ends.dst) {
+            let dst = self.hosts.at_mut(dst);
+            dst.waiting = count_waiting(dst.waiting, false, true);
+        }
+        if let Some(pair) = self.pairs.find_at(cached[PAIR], &(ends.src, ends.dst)) {
+            let pair = self.pairs.at_mut(pair);
+            pair.waiting = count_waiting(pair.waiting, false, true);
         }
     }
 
@@ -833,6 +878,12 @@ fn quiet_due_ns(flow: &Flow) -> Option<u64> {
 fn report_due_ns(flow: &Flow, settings: &Settings) -> Option<u64> {
     (flow.frames_seen() > flow.reported_frames)
         .then(|| flow.reported_ns.saturating_add(settings.report_interval_ns))
+}
+
+/// Connections that wait, after one began or ceased to. A window that was evicted and made anew has
+/// forgotten some: it stops at none.
+fn count_waiting(waiting: u32, begins: bool, ceases: bool) -> u32 {
+    (waiting + u32::from(begins)).saturating_sub(u32::from(ceases))
 }
 
 /// An address as one number, for sketches.

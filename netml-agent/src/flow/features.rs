@@ -1,7 +1,7 @@
 //! From the state of a flow and its hosts to one row of features.
 
 use super::decay::{decay_factor, share};
-use super::host::{HostWindow, PairWindow};
+use super::host::{HostWindow, PairWindow, Tries};
 use super::schema::{FEATURE_SPECS, FEATURES};
 use super::state::Flow;
 
@@ -67,6 +67,13 @@ impl<'a> Moment<'a> {
         (self.flow.last_ns.saturating_sub(self.flow.first_ns) as f32 / 1e9).max(1e-3)
     }
 
+    /// Seconds from the first packet until now, which for a flow judged in its quiet is after its
+    /// latest packet.
+    #[must_use]
+    pub fn seconds_since_begin(&self) -> f32 {
+        self.now_ns.saturating_sub(self.flow.first_ns) as f32 / 1e9
+    }
+
     /// Share of *other* flows without an answer, of `flows` of which `answered` were.
     #[must_use]
     pub fn unanswered_others(&self, flows: f32, answered: f32) -> f32 {
@@ -97,6 +104,25 @@ impl<'a> Moment<'a> {
     pub fn barren_share_others(&self, flows: f32, fed: f32) -> f32 {
         let others = (flows - self.own).max(0.0);
         share(self.barren_others(flows, fed), others + PRIOR_FLOWS)
+    }
+
+    /// Share of *other* flows, over minutes, that were refused or got no answer. `counts_this`: this flow
+    /// is among them.
+    #[must_use]
+    pub fn failed_others(&self, tries: &Tries, counts_this: bool) -> f32 {
+        // Over minutes a flow is forgotten slowly: its own part is taken as a whole one.
+        let own = f32::from(u8::from(counts_this && self.own > 0.0));
+        let unanswered = self.flow.rev.packets == 0;
+        let own_failed = f32::from(u8::from(unanswered || self.flow.refused)) * own;
+        let others = (tries.flows - own).max(0.0);
+        let failed = (tries.failed() - own_failed).clamp(0.0, others);
+        share(failed, others + PRIOR_FLOWS)
+    }
+
+    /// *Other* connections that wait, of all that do.
+    #[must_use]
+    pub fn waiting_others(&self, waiting: u32) -> f32 {
+        waiting.saturating_sub(u32::from(self.flow.waits)) as f32
     }
 
     /// Share of *other* flows that were refused.

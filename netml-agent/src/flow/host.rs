@@ -4,7 +4,48 @@
 //! ("destination"). Counts decay with [`super::decay::HALF_LIFE_NS`]; all of it is O(1) per
 //! packet.
 
-use super::decay::{Recent, Sketch, decay_factor, decay_factor_over};
+use super::decay::{Recent, Sketch, SlowSketch, decay_factor, decay_factor_over};
+
+/// Flows begun and how they went, counted over minutes: what is done slowly. Changes with flows, not
+/// with packets, and so decays apart from the rest.
+#[derive(Clone, Debug, Default)]
+pub struct Tries {
+    updated_ns: u64,
+    /// Flows begun, with a half-life of [`SLOW_HALF_LIFE_NS`].
+    pub flows: f32,
+    /// Of these: got an answer.
+    pub answered: f32,
+    /// Of these: refused before any payload came back.
+    pub refused: f32,
+}
+
+impl Tries {
+    /// Brings the counts to `now_ns`.
+    pub fn decay(&mut self, now_ns: u64) {
+        let elapsed_ns = now_ns.saturating_sub(self.updated_ns);
+        let f = decay_factor_over(elapsed_ns, SLOW_HALF_LIFE_NS);
+        self.updated_ns = self.updated_ns.max(now_ns);
+        self.flows *= f;
+        self.answered *= f;
+        self.refused *= f;
+    }
+
+    /// Takes what became of one flow.
+    pub fn add(&mut self, now_ns: u64, begun: bool, answered: bool, refused: bool) {
+        if begun || answered || refused {
+            self.decay(now_ns);
+            self.flows += f32::from(u8::from(begun));
+            self.answered += f32::from(u8::from(answered));
+            self.refused += f32::from(u8::from(refused));
+        }
+    }
+
+    /// Flows that were refused or got no answer (yet).
+    #[must_use]
+    pub fn failed(&self) -> f32 {
+        (self.flows - self.answered).max(0.0) + self.refused
+    }
+}
 
 /// Decayed counts of one host.
 ///
@@ -42,6 +83,15 @@ pub struct HostWindow {
     pub ports: Sketch,
     /// Initiators that came to it.
     pub sources: Sketch,
+    /// Connections to it that are open now and that it has sent nothing on.
+    pub waiting: u32,
+    /// The TCP connections it began, over minutes. Only these: a device that asks for names and the time
+    /// all day would hide what it tries in vain.
+    pub tries: Tries,
+    /// Their responders.
+    pub slow_destinations: SlowSketch,
+    /// The ports of these.
+    pub slow_ports: SlowSketch,
 }
 
 impl HostWindow {
@@ -71,8 +121,8 @@ impl HostWindow {
     }
 }
 
-/// Half-life of what is counted over minutes: logins that are tried slowly.
-pub const LOGIN_HALF_LIFE_NS: u64 = 300_000_000_000;
+/// Half-life of what is counted over minutes: what is tried slowly.
+pub const SLOW_HALF_LIFE_NS: u64 = 300_000_000_000;
 
 /// Decayed counts and recent statistics of an initiator with one responder. In the
 /// order of [`HostWindow`].
@@ -94,7 +144,7 @@ pub struct PairWindow {
     pub sent_bytes: f32,
     /// Wire bytes to the initiator.
     pub received_bytes: f32,
-    /// Flows begun that brought payload back, with a half-life of [`LOGIN_HALF_LIFE_NS`].
+    /// Flows begun that brought payload back, with a half-life of [`SLOW_HALF_LIFE_NS`].
     pub logins: f32,
     /// Responder ports tried.
     pub ports: Sketch,
@@ -112,6 +162,12 @@ pub struct PairWindow {
     pub dns_name_bytes: Recent,
     /// 1 for each whose type carries data and is hardly asked for otherwise, else 0.
     pub dns_rare_types: Recent,
+    /// Connections that are open now and on which nothing has come back.
+    pub waiting: u32,
+    /// The flows begun, over minutes.
+    pub tries: Tries,
+    /// Responder ports of these.
+    pub slow_ports: SlowSketch,
 }
 
 impl PairWindow {
@@ -123,7 +179,7 @@ impl PairWindow {
         }
         let f = decay_factor(elapsed_ns);
         self.updated_ns = now_ns;
-        let slow = decay_factor_over(elapsed_ns, LOGIN_HALF_LIFE_NS);
+        let slow = decay_factor_over(elapsed_ns, SLOW_HALF_LIFE_NS);
         self.logins *= slow;
         self.dns_questions *= slow;
         for count in [

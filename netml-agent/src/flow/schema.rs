@@ -12,7 +12,7 @@ use super::key::is_multicast;
 use super::state::tcp_flag;
 
 /// Number of features of a row.
-pub const FEATURES: usize = 74;
+pub const FEATURES: usize = 81;
 
 /// Group a feature belongs to, for ablations and reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +60,7 @@ const fn spec(
 }
 
 /// Parameters that no formula names and that change what features mean.
-const PARAMETERS: &str = "packets are those of the wire, segments of a frame being equal and without gaps; half-life 10 s; sketch 256 bits, 15 s; recent weight 1/8; log bins of 1/16; multicast responders count as no flow of a host, nor does what goes on after an active time-out";
+const PARAMETERS: &str = "packets are those of the wire, segments of a frame being equal and without gaps; half-life 10 s; sketch 256 bits, 15 s; slow half-life 300 s, slow sketch 128 bits, 300 s; recent weight 1/8; log bins of 1/16; multicast responders count as no flow of a host, nor does what goes on after an active time-out";
 
 /// All features, in the order of a row.
 #[rustfmt::skip]
@@ -121,6 +121,10 @@ pub const FEATURE_SPECS: [FeatureSpec; FEATURES] = [
     spec("dst_barren_share", Family::DestinationHost, "other flows begun with it to which it sent no payload / (others + 2)", |m| m.barren_share_others(m.dst.asked_flows, m.dst.asked_fed)),
     spec("dst_barren_log2", Family::DestinationHost, "log2(1 + decayed other flows begun with it to which it sent no payload)", |m| log_bin(m.barren_others(m.dst.asked_flows, m.dst.asked_fed))),
     spec("dst_reply_share", Family::DestinationHost, "packets sent as responder / packets received and sent", |m| share(m.dst.replied_packets, m.dst.replied_packets + m.dst.received_packets)),
+    spec("src_slow_failed_share", Family::SourceHost, "other TCP connections begun that were refused or not answered / (others + 2), half-life 300 s", |m| m.failed_others(&m.src.tries, is_tcp(m))),
+    spec("src_slow_destinations_log2", Family::SourceHost, "log2(1 + distinct responders of TCP, sketch of 5 to 10 minutes)", |m| log_bin(m.src.slow_destinations.count(m.now_ns))),
+    spec("src_slow_ports_log2", Family::SourceHost, "log2(1 + distinct responder ports of TCP, sketch of 5 to 10 minutes)", |m| log_bin(m.src.slow_ports.count(m.now_ns))),
+    spec("dst_waiting_log2", Family::DestinationHost, "log2(1 + other connections with it that are open now and on which it has sent no payload)", |m| log_bin(m.waiting_others(m.dst.waiting))),
     spec("dst_sources_log2", Family::DestinationHost, "log2(1 + distinct initiators, sketch of 15 to 30 s)", |m| log_bin(m.dst.sources.count(m.now_ns))),
     spec("pair_packets_log2", Family::Pair, "log2(1 + decayed packets both ways)", |m| log_bin(m.pair.packets)),
     spec("pair_flows_log2", Family::Pair, "log2(1 + decayed flows begun)", |m| log_bin(m.pair.flows)),
@@ -138,6 +142,9 @@ pub const FEATURE_SPECS: [FeatureSpec; FEATURES] = [
     spec("pair_logins_log2", Family::Pair, "log2(1 + flows begun that brought payload back, half-life 300 s)", |m| log_bin(m.pair.logins)),
     spec("pair_dns_questions_log2", Family::Pair, "log2(1 + DNS questions but for reverse look-ups, half-life 300 s)", |m| log_bin(m.pair.dns_questions)),
     spec("pair_dns_name_bytes", Family::Pair, "mean length of the names of these questions in bytes, the last about eight", |m| m.pair.dns_name_bytes.mean().round()),
+    spec("pair_slow_failed_share", Family::Pair, "other flows that were refused or not answered / (others + 2), half-life 300 s", |m| m.failed_others(&m.pair.tries, true)),
+    spec("pair_slow_ports_log2", Family::Pair, "log2(1 + distinct responder ports, sketch of 5 to 10 minutes)", |m| log_bin(m.pair.slow_ports.count(m.now_ns))),
+    spec("pair_waiting_log2", Family::Pair, "log2(1 + other connections that are open now and brought no payload back)", |m| log_bin(m.waiting_others(m.pair.waiting))),
     spec("pair_dns_rare_share", Family::Pair, "share of these that ask for a rare type (NULL, KEY, private use), the last about eight", |m| m.pair.dns_rare_types.mean()),
 ];
 
@@ -165,6 +172,10 @@ fn flag(set: bool) -> f32 {
 
 fn proto(m: &Moment<'_>) -> u8 {
     m.flow.ends().ip_protocol
+}
+
+fn is_tcp(m: &Moment<'_>) -> bool {
+    proto(m) == 6
 }
 
 fn balance(forward: f32, reverse: f32) -> f32 {

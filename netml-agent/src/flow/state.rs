@@ -134,6 +134,8 @@ pub struct Flow {
     pub reported_ns: u64,
     /// Frames, without a record or with one, at that report.
     pub reported_frames: u64,
+    /// Counted by its hosts among the connections that are open and brought nothing back.
+    pub waits: bool,
     /// It goes on where one of its key ended by the active time-out: nothing that its hosts begin anew.
     pub goes_on: bool,
     /// Told as established, see [`crate::engine::Engine::take_established`].
@@ -205,6 +207,7 @@ impl Flow {
             started: false,
             reported_ns: now_ns,
             reported_frames: 1,
+            waits: false,
             goes_on: false,
             is_known: false,
             pending: 0,
@@ -351,6 +354,14 @@ impl Flow {
     pub fn is_established(&self) -> bool {
         let fed = self.fwd.payload_bytes > 0 && self.rev.payload_bytes > 0;
         fed || self.handshake == Handshake::Established
+    }
+
+    /// True of an open connection on which the responder has sent nothing.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.handshake == Handshake::Established
+            && self.rev.payload_bytes == 0
+            && self.closed.is_none()
     }
 
     /// Direction at the interface of packets of the key's lower end.

@@ -6,6 +6,7 @@
 //! one verdict is [`crate::engine`]'s business.
 
 use crate::flow::features::Moment;
+use crate::flow::host::Tries;
 use crate::flow::key::is_multicast;
 use crate::flow::state::{Handshake, PROTO_TCP};
 
@@ -16,13 +17,20 @@ const PROTO_ICMPV6: u8 = 58;
 /// Responder ports one host tries on another within 15 to 30 s before it is a scan.
 pub const SCAN_PORTS: f32 = 20.0;
 
+/// The same tried within 5 to 10 minutes, most of them in vain, before it is a slow scan.
+pub const SLOW_SCAN_PORTS: f32 = 20.0;
+
 /// Responders a host tries within 15 to 30 s, most of them in vain and on few ports, before it is
 /// a scan.
 pub const SCAN_HOSTS: f32 = 40.0;
 
-/// Ports up to which trying many hosts is one service sought everywhere. File sharing calls on
+/// The same within 5 to 10 minutes, before it is a slow scan. Twice as many: a device that has lost its
+/// way out tries some dozens in vain.
+pub const SLOW_SCAN_HOSTS: f32 = 80.0;
+
+/// Hosts tried for each port, at least, where services are sought everywhere. File sharing calls on
 /// many dead hosts too, on as many ports.
-const SCAN_HOSTS_PORTS_MAX: f32 = 5.0;
+const SCAN_HOSTS_PER_PORT: f32 = 8.0;
 
 /// Decayed connections that brought nothing back before they are a flood.
 pub const FLOOD_FLOWS: f32 = 500.0;
@@ -40,8 +48,11 @@ pub const REFLECTED_FLOWS: f32 = 100.0;
 /// Distinct senders of these.
 const REFLECTORS: f32 = 30.0;
 
-/// Decayed connections to a web server that were opened and asked nothing.
+/// Connections of one client to a web server that are open at once and have brought nothing back.
 pub const SLOW_HTTP_FLOWS: f32 = 50.0;
+
+/// How long at least, so that a crowd of requests that are about to be answered is none.
+const SLOW_HTTP_SECONDS: f32 = 1.0;
 
 /// Logins of one host at another that ended alike, decayed with a half-life of five minutes.
 pub const LOGINS: f32 = 10.0;
@@ -86,6 +97,10 @@ pub enum Rule {
     IcmpFlood,
     /// Answers of services, of many senders, that nobody asked for.
     Reflection,
+    /// Many ports of one host, over minutes.
+    SlowPortScan,
+    /// One service of many hosts, over minutes.
+    SlowHostScan,
     /// Connections held open at a web server.
     SlowHttp,
     /// Logins that fail alike.
@@ -98,9 +113,11 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::PortScan,
         Self::HostScan,
+        Self::SlowPortScan,
+        Self::SlowHostScan,
         Self::ConnectionFlood,
         Self::DatagramFlood,
         Self::IcmpFlood,
@@ -121,6 +138,8 @@ impl Rule {
             Self::DatagramFlood => "datagram-flood",
             Self::IcmpFlood => "icmp-flood",
             Self::Reflection => "reflection",
+            Self::SlowPortScan => "slow-port-scan",
+            Self::SlowHostScan => "slow-host-scan",
             Self::SlowHttp => "slow-http",
             Self::BruteForce => "brute-force",
             Self::DnsTunnel => "dns-tunnel",
@@ -148,7 +167,7 @@ impl Rule {
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
-            Self::PortScan | Self::HostScan => "scan",
+            Self::PortScan | Self::HostScan | Self::SlowPortScan | Self::SlowHostScan => "scan",
             Self::ConnectionFlood => "syn_flood",
             Self::DatagramFlood | Self::IcmpFlood | Self::Reflection => "flood",
             Self::SlowHttp => "http_dos",
@@ -184,6 +203,8 @@ pub fn find(m: &Moment<'_>) -> Option<Finding> {
     let findings = [
         port_scan(m),
         host_scan(m),
+        slow_port_scan(m),
+        slow_host_scan(m),
         flood(m),
         icmp_flood(m),
         reflection(m),
@@ -210,17 +231,30 @@ fn is_tcp(m: &Moment<'_>) -> bool {
 fn port_scan(m: &Moment<'_>) -> Option<Finding> {
     let flows = m.pair.flows;
     // Counting a sketch costs more than all the rest: only where enough flows were begun.
-    if flows < SCAN_PORTS / 8.0 || flows - m.pair.fed < 0.5 * flows || is_late_answer(m) {
+    if flows < SCAN_PORTS / 8.0 || flows - m.pair.fed < 0.5 * flows || is_no_try(m) {
         return None;
     }
     let ports = m.pair.ports.count(m.now_ns);
     when(true, Rule::PortScan, ports, SCAN_PORTS)
 }
 
-/// A datagram from a service to a port nobody serves: its question was forgotten or not seen.
-fn is_late_answer(m: &Moment<'_>) -> bool {
+/// Ports that traceroute counts up through, one for each probe (RFC 2151 §3.4): 30 hops of 3 probes,
+/// and as many again where it is told to go further.
+const TRACEROUTE_PORTS: std::ops::Range<u16> = 33_434..33_614;
+
+/// True of a flow that tries no port: traceroute's probe, which nobody is to answer; a datagram from a
+/// service to a port nobody serves, whose question was forgotten or not seen; payload of a connection
+/// whose begin was not seen.
+fn is_no_try(m: &Moment<'_>) -> bool {
     let ends = m.flow.ends();
-    ends.ip_protocol == PROTO_UDP && is_service(ends.src_port) && ends.dst_port >= 1024
+    match ends.ip_protocol {
+        PROTO_TCP => m.flow.handshake == Handshake::Unknown && m.flow.fwd.payload_bytes > 0,
+        PROTO_UDP => {
+            let late_answer = is_service(ends.src_port) && ends.dst_port >= 1024;
+            late_answer || TRACEROUTE_PORTS.contains(&ends.dst_port)
+        }
+        _ => false,
+    }
 }
 
 /// Hosts tried on few ports, of which most were not there or refused.
@@ -230,9 +264,35 @@ fn host_scan(m: &Moment<'_>) -> Option<Finding> {
     if !is_tcp(m) || flows < SCAN_HOSTS / 8.0 || failed < MOST * flows {
         return None;
     }
-    let few_ports = src.ports.count(m.now_ns) <= SCAN_HOSTS_PORTS_MAX;
     let hosts = src.destinations.count(m.now_ns);
+    let few_ports = src.ports.count(m.now_ns) * SCAN_HOSTS_PER_PORT <= hosts;
     when(few_ports, Rule::HostScan, hosts, SCAN_HOSTS)
+}
+
+/// Ports tried on one host over minutes, of which most refused or did not answer. Barren flows are not
+/// enough here: passive FTP opens a port for each file that is sent.
+fn slow_port_scan(m: &Moment<'_>) -> Option<Finding> {
+    let tries = &m.pair.tries;
+    if tries.flows < SLOW_SCAN_PORTS / 4.0 || !mostly_fails(tries) || is_no_try(m) {
+        return None;
+    }
+    let ports = m.pair.slow_ports.count(m.now_ns);
+    when(true, Rule::SlowPortScan, ports, SLOW_SCAN_PORTS)
+}
+
+/// Hosts tried on few ports over minutes, of which most were not there or refused.
+fn slow_host_scan(m: &Moment<'_>) -> Option<Finding> {
+    let (tries, src) = (&m.src.tries, m.src);
+    if !is_tcp(m) || tries.flows < SLOW_SCAN_HOSTS / 4.0 || !mostly_fails(tries) {
+        return None;
+    }
+    let hosts = src.slow_destinations.count(m.now_ns);
+    let few_ports = src.slow_ports.count(m.now_ns) * SCAN_HOSTS_PER_PORT <= hosts;
+    when(few_ports, Rule::SlowHostScan, hosts, SLOW_SCAN_HOSTS)
+}
+
+fn mostly_fails(tries: &Tries) -> bool {
+    tries.failed() >= MOST * tries.flows
 }
 
 /// Flows to one host that it gave nothing, of one sender or of many.
@@ -310,21 +370,18 @@ const fn amplifies(port: u16) -> bool {
     )
 }
 
-/// Established connections of one client to a web server on which nothing comes back.
+/// Connections of one client held open at a web server on which nothing comes back.
 fn slow_http(m: &Moment<'_>) -> Option<Finding> {
     let ends = m.flow.ends();
     let web = matches!(
         ends.dst_port,
         80 | 81 | 443 | 8000 | 8008 | 8080 | 8081 | 8443 | 8888
     );
-    let pair = m.pair;
-    let unfed = (pair.flows - pair.fed).max(0.0);
-    let open = pair.answered >= MOST * pair.flows && pair.refused <= 0.2 * pair.flows;
-    let this = m.flow.handshake == Handshake::Established && m.flow.rev.payload_bytes == 0;
+    let held = m.flow.is_waiting() && m.seconds_since_begin() >= SLOW_HTTP_SECONDS;
     when(
-        is_tcp(m) && web && open && this && unfed >= 0.5 * pair.flows,
+        is_tcp(m) && web && held,
         Rule::SlowHttp,
-        unfed,
+        m.pair.waiting as f32,
         SLOW_HTTP_FLOWS,
     )
 }

@@ -163,6 +163,40 @@ fn one_port_of_many_dead_hosts_is_a_host_scan_and_file_sharing_is_not() {
 }
 
 #[test]
+fn ports_tried_slowly_are_a_scan_and_sent_files_or_a_route_that_is_traced_are_not() {
+    let (mut scan, mut sent, mut trace) = (Net::new(), Net::new(), Net::new());
+    for n in 0..60 {
+        scan.send((1, 4000), (2, 100 + n), 6, SYN, 0);
+        scan.send((2, 100 + n), (1, 4000), 6, RST_ACK, 0);
+        scan.pass(10 * S);
+        // Passive FTP: a port for each file, and nothing but acknowledgements back.
+        sent.connection((1, 4000 + n), (2, 20_000 + 3 * n), 3000, 0);
+        sent.pass(10 * S);
+        trace.send((1, 50_000), (2, 33_434 + n), 17, 0, 32);
+        trace.pass(50 * MS);
+    }
+    assert_eq!(scan.said(), [Rule::SlowPortScan]);
+    assert_eq!(sent.said(), []);
+    assert_eq!(trace.said(), []);
+}
+
+#[test]
+fn hosts_tried_slowly_are_a_scan_and_slow_file_sharing_or_a_dead_monitor_is_not() {
+    let (mut scan, mut sharing, mut monitor) = (Net::new(), Net::new(), Net::new());
+    for n in 0..200 {
+        scan.send((1, 4000 + n), (100 + n, 23), 6, SYN, 0);
+        scan.pass(2 * S);
+        sharing.send((1, 4000 + n), (100 + n, 20_000 + 7 * n), 6, SYN, 0);
+        sharing.pass(2 * S);
+        monitor.send((1, 4000 + n), (100 + n % 30, 9100), 6, SYN, 0);
+        monitor.pass(2 * S);
+    }
+    assert_eq!(scan.said(), [Rule::SlowHostScan]);
+    assert_eq!(sharing.said(), []);
+    assert_eq!(monitor.said(), []);
+}
+
+#[test]
 fn unused_connections_of_one_or_many_senders_are_a_flood_and_a_busy_server_is_none() {
     let (mut one, mut many, mut busy) = (Net::new(), Net::new(), Net::new());
     for n in 0..2_000 {
@@ -239,6 +273,8 @@ fn answers_that_come_after_their_flow_was_forgotten_are_no_scan() {
         late.send((1, 53), (2, 40_000 + n), 17, 0, 100);
         late.pass(20 * MS);
     }
+    late.send((1, 53), (2, 40_000), 6, PSH_ACK, 100);
+    late.pass(20 * MS);
     assert_eq!(late.said(), []);
 }
 
@@ -254,8 +290,20 @@ fn connections_held_open_at_a_web_server_are_slow_http_and_slow_answers_are_not(
         late.pass(20 * MS);
         late.send((2, 80), (1, 4000 + n), 6, PSH_ACK, 2000);
     }
+    // A crowd of requests at once, answered within half a second.
+    let mut crowd = Net::new();
+    for n in 0..200 {
+        crowd.opened((1, 4000 + n), (2, 80));
+        crowd.send((1, 4000 + n), (2, 80), 6, PSH_ACK, 200);
+    }
+    crowd.pass(300 * MS);
+    for n in 0..200 {
+        crowd.send((2, 80), (1, 4000 + n), 6, PSH_ACK, 2000);
+    }
+    crowd.pass(5 * S);
     assert_eq!(slow.said(), [Rule::SlowHttp]);
     assert_eq!(late.said(), []);
+    assert_eq!(crowd.said(), []);
 }
 
 #[test]
