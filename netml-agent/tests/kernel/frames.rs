@@ -77,7 +77,8 @@ fn mpls(labels: usize, packet: &[u8]) -> Vec<u8> {
 }
 
 fn pppoe(protocol: u16, packet: &[u8]) -> Vec<u8> {
-    let mut rest = vec![0x11, 0, 0, 1, 0, 0];
+    let mut rest = vec![0x11, 0, 0, 1];
+    rest.extend((packet.len() as u16 + 2).to_be_bytes());
     rest.extend(protocol.to_be_bytes());
     rest.extend(packet);
     ethernet(0x8864, &rest)
@@ -192,12 +193,17 @@ pub(crate) fn vxlan_tcp(payload: usize) -> Vec<u8> {
 
 /// Geneve with `options` of four bytes each.
 fn geneve(options: u8, ethertype: u16, inner: &[u8]) -> Vec<u8> {
+    let payload = geneve_of(options, ethertype, inner);
+    ethernet(0x86dd, &ipv6(17, &udp(6081, &payload)))
+}
+
+fn geneve_of(options: u8, ethertype: u16, inner: &[u8]) -> Vec<u8> {
     let mut payload = vec![options, 0];
     payload.extend(ethertype.to_be_bytes());
     payload.extend([1, 2, 3, 0]);
     payload.extend(vec![0; usize::from(options) * 4]);
     payload.extend(inner);
-    ethernet(0x86dd, &ipv6(17, &udp(6081, &payload)))
+    payload
 }
 
 /// GRE with a header of these flags.
@@ -255,6 +261,124 @@ pub(crate) fn tunnels() -> Vec<Vec<u8>> {
         ethernet(0x0800, &ipv4(4, &[], 0x2000, &v4)),
         ethernet(0x0800, &ipv4(4, &[], 0x0010, &v4)),
     ]
+}
+
+/// Four segments of a TCP conversation (SYN, SYN-ACK, data, FIN) between 10.9.9.1 and 10.9.9.2, or
+/// fd00::9:1 and fd00::9:2, port `port`; true with those the second end sent.
+fn conversation(is_v6: bool, port: u16) -> Vec<(bool, Vec<u8>)> {
+    [
+        (false, 2, 0),
+        (true, 0x12, 0),
+        (false, 0x18, 70),
+        (true, 0x11, 9),
+    ]
+    .map(|(back, flags, payload)| {
+        let mut segment = tcp_segment(payload);
+        let (src, dst) = if back { (443, port) } else { (port, 443) };
+        segment[..2].copy_from_slice(&src.to_be_bytes());
+        segment[2..4].copy_from_slice(&dst.to_be_bytes());
+        segment[13] = flags;
+        let packet = if is_v6 {
+            let mut packet = ipv6(6, &segment);
+            turn(&mut packet[8..40], back, 16);
+            packet
+        } else {
+            let mut packet = ipv4(6, &[], 0, &segment);
+            packet[12..20].copy_from_slice(&[10, 9, 9, 1, 10, 9, 9, 2]);
+            turn(&mut packet[12..20], back, 4);
+            packet
+        };
+        (back, packet)
+    })
+    .to_vec()
+}
+
+/// Exchanges two addresses of `bytes` each.
+fn turn(addresses: &mut [u8], back: bool, bytes: usize) {
+    if back {
+        let (first, second) = addresses.split_at_mut(bytes);
+        first.swap_with_slice(second);
+    }
+}
+
+/// A conversation in each kind of tunnel, in each form its packets can be carried, both ways.
+pub(crate) fn tunnelled_conversations() -> Vec<Vec<u8>> {
+    type Carry = fn(&[u8], u16) -> Vec<u8>;
+    const IP4: u16 = 0x0800;
+    // What carries an IP packet of an EtherType: the payload of the outer packet, and its protocol.
+    let carriers: [(u8, Carry); 14] = [
+        (17, |packet, kind| {
+            udp(
+                4789,
+                &[&[8, 0, 0, 0, 0, 0, 7, 0][..], &ethernet(kind, packet)].concat(),
+            )
+        }),
+        (17, |packet, kind| {
+            let frame = tagged(&[0x88a8, 0x8100], packet, kind);
+            udp(4789, &[&[8, 0, 0, 0, 0, 0, 7, 0][..], &frame].concat())
+        }),
+        (17, |packet, _| {
+            udp(
+                4789,
+                &[&[8, 0, 0, 0, 0, 0, 7, 0][..], &mpls(2, packet)].concat(),
+            )
+        }),
+        (17, |packet, kind| {
+            let session = if kind == IP4 { 0x0021 } else { 0x0057 };
+            udp(
+                4789,
+                &[&[8, 0, 0, 0, 0, 0, 7, 0][..], &pppoe(session, packet)].concat(),
+            )
+        }),
+        (17, |packet, kind| {
+            udp(6081, &geneve_of(0, 0x6558, &ethernet(kind, packet)))
+        }),
+        (17, |packet, kind| udp(6081, &geneve_of(2, kind, packet))),
+        (47, |packet, kind| gre(0, kind, packet)),
+        (47, |packet, kind| gre(0x8000, kind, packet)),
+        (47, |packet, kind| gre(0x2000, kind, packet)),
+        (47, |packet, kind| {
+            gre(0xb000, 0x6558, &ethernet(kind, packet))
+        }),
+        (47, |packet, _| gre(0x1000, 0x8847, &mpls(1, packet)[14..])),
+        // Behind a destination option header where the outer packet is IPv6.
+        (60, |packet, kind| {
+            let next = if kind == IP4 { 4 } else { 41 };
+            [&[next, 0, 1, 4, 0, 0, 0, 0][..], packet].concat()
+        }),
+        (4, |packet, _| packet.to_vec()),
+        (41, |packet, _| packet.to_vec()),
+    ];
+    let mut all = Vec::new();
+    let mut port = 1024;
+    for (protocol, carry) in carriers {
+        for (outer_v6, inner_v6) in [(false, false), (false, true), (true, false), (true, true)] {
+            let fits = match protocol {
+                4 => !inner_v6,
+                41 => inner_v6,
+                60 => outer_v6,
+                _ => true,
+            };
+            if !fits {
+                continue;
+            }
+            port += 1;
+            let kind = if inner_v6 { 0x86dd } else { IP4 };
+            for (back, packet) in conversation(inner_v6, port) {
+                let payload = carry(&packet, kind);
+                all.push(if outer_v6 {
+                    let mut outer = ipv6(protocol, &payload);
+                    turn(&mut outer[8..40], back, 16);
+                    ethernet(0x86dd, &outer)
+                } else {
+                    let mut outer = ipv4(protocol, &[], 0, &payload);
+                    turn(&mut outer[12..20], back, 4);
+                    ethernet(0x0800, &outer)
+                });
+            }
+        }
+    }
+    all
 }
 
 /// ICMP and ICMPv6 errors with the packet they are about.
