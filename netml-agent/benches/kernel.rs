@@ -12,7 +12,7 @@ use aya::programs::{TestRun as _, TestRunOptions};
 use netml_agent::probe::object::{self, LoadSettings, Loaded};
 use netml_agent::probe::{KnownFlow, StepDownSettings};
 use netml_common::knobs::{BARE_PASS_PROGRAM, BARE_SUBMIT_PROGRAM, InterfaceEntry, XDP_PROGRAM};
-use netml_common::{Direction, FlowKey, Link, walk};
+use netml_common::{Direction, FlowKey, Link, Network, walk_with_extras};
 
 /// The kernel's test run sends frames from the loopback device.
 const TEST_RUN_IFINDEX: u32 = 1;
@@ -53,6 +53,7 @@ fn main() -> anyhow::Result<()> {
         ("UDP over IPv4", udp()),
         ("TCP over IPv6", tcp_ipv6()),
         ("TCP over IPv4, one VLAN tag", tcp(true)),
+        ("TCP over IPv4 in VXLAN", vxlan_tcp()),
         ("ARP", [vec![2; 12], vec![8, 6], vec![0; 46]].concat()),
     ];
     let mut cases = vec![
@@ -175,12 +176,12 @@ fn stages() -> anyhow::Result<Vec<Stage>> {
 /// Makes the flow of a frame known to the kernel, as the sensor does.
 fn establish(loaded: &mut Loaded, frame: &[u8]) -> anyhow::Result<()> {
     let bytes = u32::try_from(frame.len())?;
-    let Ok(walked) = walk(frame, bytes, Link::Ethernet) else {
+    let Ok((walked, extras)) = walk_with_extras(frame, bytes, Link::Ethernet, true) else {
         return Ok(());
     };
     let record = walked.record(0, 0, Direction::Ingress, 1, bytes);
     loaded.flows.seed(&[KnownFlow {
-        key: FlowKey::of_record(&record).key,
+        key: FlowKey::of_packet(&record, Network::of_extras(&extras)).key,
         initiator_is_low: true,
         low_is_egress: false,
         tcp_flags: record.tcp_flags,
@@ -224,6 +225,16 @@ fn segment() -> Vec<u8> {
 fn tcp(tagged: bool) -> Vec<u8> {
     let tag: &[u8] = if tagged { &[0x81, 0, 0, 7] } else { &[] };
     [&[2; 12], tag, &[8, 0], &ipv4(6, &segment())].concat()
+}
+
+/// In network 7.
+fn vxlan_tcp() -> Vec<u8> {
+    let inner = tcp(false);
+    let mut datagram = vec![0x04, 0xd2, 0x12, 0xb5];
+    datagram.extend(((16 + inner.len()) as u16).to_be_bytes());
+    datagram.extend([0, 0, 8, 0, 0, 0, 0, 0, 7, 0]);
+    datagram.extend(inner);
+    [&[2; 12], &[8, 0][..], &ipv4(17, &datagram)].concat()
 }
 
 fn udp() -> Vec<u8> {

@@ -28,7 +28,10 @@ use netml_agent::engine::FlowTotals;
 use netml_agent::probe::StepDownSettings;
 use netml_agent::probe::object::{self, LoadSettings, Loaded};
 use netml_common::knobs::{EGRESS_PROGRAM, InterfaceEntry, XDP_PROGRAM};
-use netml_common::{Direction, FlowKey, InterfaceCounters, LossReason, PacketRecord, StepDown};
+use netml_common::{
+    Direction, Extras, FlowKey, InterfaceCounters, Link, LossReason, Network, PacketRecord,
+    StepDown, walk_with_extras,
+};
 
 /// The kernel's test run sends frames from the loopback device.
 const TEST_RUN_IFINDEX: u32 = 1;
@@ -116,8 +119,9 @@ impl Bench {
     fn drain(&mut self) {
         let records = &mut self.records;
         self.loaded.ring.drain(usize::MAX, |record| {
-            let record: PacketRecord = record.unwrap().0;
-            *records.entry(FlowKey::of_record(&record).key).or_default() += 1;
+            let (record, extras): (PacketRecord, Extras) = record.unwrap();
+            let keyed = FlowKey::of_packet(&record, Network::of_extras(&extras));
+            *records.entry(keyed.key).or_default() += 1;
         });
     }
 
@@ -151,11 +155,23 @@ fn repeated(frame: &[u8], times: u32) -> TestRunOptions<'_> {
 }
 
 fn key(frame: &[u8]) -> FlowKey {
-    let walked = netml_common::walk(frame, frame.len() as u32, netml_common::Link::Ethernet);
-    let record = walked
-        .unwrap()
-        .record(0, 0, Direction::Ingress, 1, frame.len() as u32);
-    FlowKey::of_record(&record).key
+    let bytes = frame.len() as u32;
+    let (walked, extras) = walk_with_extras(frame, bytes, Link::Ethernet, true).unwrap();
+    let record = walked.record(0, 0, Direction::Ingress, 1, bytes);
+    FlowKey::of_packet(&record, Network::of_extras(&extras)).key
+}
+
+/// The frame in a VXLAN network.
+fn in_vxlan(network_id: u32, frame: &[u8]) -> Vec<u8> {
+    let mut outer = tcp((0xc0a8_0001, 9999), (0xc0a8_0002, 4789), 0, 0)[..42].to_vec();
+    let udp_bytes = (16 + frame.len()) as u16;
+    outer[16..18].copy_from_slice(&(20 + udp_bytes).to_be_bytes());
+    outer[23] = 17;
+    outer[38..40].copy_from_slice(&udp_bytes.to_be_bytes());
+    outer.extend([8, 0, 0, 0]);
+    outer.extend((network_id << 8).to_be_bytes());
+    outer.extend(frame);
+    outer
 }
 
 #[test]
@@ -198,6 +214,38 @@ fn what_finds_no_room_is_counted_in_its_flow_and_the_mode_ends_by_itself() {
     assert!(!state.is_stepped_down());
     assert_eq!(state.step_downs(), 1);
     assert_eq!(bench.counters().recorded, counters.recorded + 1);
+}
+
+#[test]
+fn the_same_ends_in_two_networks_are_counted_apart() {
+    if !may_load() {
+        return;
+    }
+    let mut bench = Bench::new(StepDownSettings::of_ring(RING_BYTES));
+    let (a, b) = ((0x0a00_0001, 4000), (0x0a00_0002, 80));
+    let (there, back) = (tcp(a, b, PSH_ACK, 100), tcp(b, a, ACK, 0));
+    let ways = [None, Some(0), Some(7), Some(0x00ff_ffff)].map(|network_id| {
+        [&there, &back].map(|frame| match network_id {
+            Some(network_id) => in_vxlan(network_id, frame),
+            None => frame.clone(),
+        })
+    });
+    // Some are recorded, the rest is counted; of each network another number of both.
+    let runs = [900, 1_000, 1_100, 1_200];
+    for ([there, back], runs) in ways.iter().zip(runs) {
+        bench.run(Direction::Ingress, there, runs);
+        bench.run(Direction::Egress, back, 1);
+    }
+    let counters = bench.counters();
+    assert_eq!(counters.lost_total(), 0);
+    assert!(counters.mapped > 1_000, "{counters:?}");
+    bench.read(0);
+    bench.drain();
+    for ([there, back], runs) in ways.iter().zip(runs) {
+        assert_eq!(key(there), key(back));
+        assert_eq!(bench.seen(&key(there)), u64::from(runs) + 1);
+    }
+    assert_eq!(bench.records.len(), 4);
 }
 
 #[test]

@@ -96,6 +96,8 @@ impl TunnelRecord {
         src: [0; 16],
         dst: [0; 16],
     };
+    /// Bits of [`Self::tunnel`] that are the number of a [`TunnelKind`].
+    pub const KIND_BITS: u8 = !(Self::HAS_NETWORK_ID | Self::DEEPER);
     /// Bit of [`Self::tunnel`]: [`Self::network_id`] was on the wire.
     pub const HAS_NETWORK_ID: u8 = 0x40;
     /// Bit of [`Self::tunnel`]: the packet inside is a tunnel's as well, which was not opened.
@@ -104,7 +106,7 @@ impl TunnelRecord {
     /// How the packet was carried; `None` for a number that is none.
     #[must_use]
     pub fn tunnel_kind(&self) -> Option<TunnelKind> {
-        let number = self.tunnel & !(Self::HAS_NETWORK_ID | Self::DEEPER);
+        let number = self.tunnel & Self::KIND_BITS;
         TunnelKind::ALL
             .into_iter()
             .find(|kind| *kind as u8 == number)

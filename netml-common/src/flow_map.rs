@@ -5,7 +5,7 @@
 //! grow; user space takes the differences between its reads and removes what has long been idle.
 //! [`StepDown`] is the one value that says which mode the programs are in.
 
-use crate::extras::QuotedRecord;
+use crate::extras::{Extras, QuotedRecord, TunnelRecord};
 use crate::record::{Direction, Marks, PacketRecord};
 
 const PROTO_ICMP: u8 = 1;
@@ -20,9 +20,43 @@ const ACK: u8 = 16;
 /// TCP flags whose packets are always offered to the ring: they open or end a flow.
 pub const TURNING_FLAGS: u8 = SYN | FIN | RST;
 
+/// The network that a tunnel says its packets belong to: addresses mean something within it only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct Network {
+    /// VXLAN or Geneve network identifier, GRE key.
+    pub id: u32,
+    /// Number of the [`crate::TunnelKind`] that says so; 0: none does.
+    pub kind: u32,
+}
+
+impl Network {
+    /// That of packets outside tunnels, and out of tunnels without an identifier.
+    pub const NONE: Self = Self { id: 0, kind: 0 };
+
+    /// That of a packet out of this tunnel, or of one whose place for a tunnel is empty.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of(tunnel: &TunnelRecord) -> Self {
+        if tunnel.kind == 0 || tunnel.tunnel & TunnelRecord::HAS_NETWORK_ID == 0 {
+            return Self::NONE;
+        }
+        Self {
+            id: tunnel.network_id,
+            kind: (tunnel.tunnel & TunnelRecord::KIND_BITS) as u32,
+        }
+    }
+
+    /// That of a packet with this beside it.
+    #[must_use]
+    pub fn of_extras(extras: &Extras) -> Self {
+        extras.tunnel.as_ref().map_or(Self::NONE, Self::of)
+    }
+}
+
 /// Key of a bidirectional flow: the same for both directions.
 ///
-/// The lower (address, port) stands first. ICMP has no ports: an echo and its reply share the
+/// The lower (address, port) stands first. Equal ends in two networks are two flows. ICMP has no ports: an echo and its reply share the
 /// request's type, so that they meet in one flow; any other type is a flow of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C, align(8))]
@@ -41,6 +75,8 @@ pub struct FlowKey {
     pub slot: u8,
     /// Zero: the kernel hashes every byte.
     pub reserved: [u8; 2],
+    /// The network of these addresses.
+    pub network: Network,
 }
 
 /// A packet's flow and its place in it.
@@ -73,6 +109,8 @@ pub struct Ends<'a> {
     pub marks: Marks,
     /// Interface slot.
     pub slot: u8,
+    /// The network of the addresses.
+    pub network: Network,
 }
 
 impl FlowKey {
@@ -109,15 +147,22 @@ impl FlowKey {
                 ip_protocol: ends.ip_protocol,
                 slot: ends.slot,
                 reserved: [0; 2],
+                network: ends.network,
             },
             from_low,
             answers,
         }
     }
 
-    /// Flow of a recorded packet.
+    /// Flow of a recorded packet that has nothing beside its record.
     #[must_use]
     pub fn of_record(record: &PacketRecord) -> Keyed {
+        Self::of_packet(record, Network::NONE)
+    }
+
+    /// Flow of a recorded packet in this network.
+    #[must_use]
+    pub fn of_packet(record: &PacketRecord, network: Network) -> Keyed {
         Self::of(&Ends {
             src: &record.src,
             dst: &record.dst,
@@ -127,12 +172,13 @@ impl FlowKey {
             tcp_flags: record.tcp_flags,
             marks: record.marks,
             slot: record.slot,
+            network,
         })
     }
 
-    /// Flow of the packet that an ICMP error on interface `slot` quotes.
+    /// Flow of the packet that an ICMP error on interface `slot`, in this network, quotes.
     #[must_use]
-    pub fn of_quoted(quoted: &QuotedRecord, slot: u8) -> Self {
+    pub fn of_quoted(quoted: &QuotedRecord, slot: u8, network: Network) -> Self {
         let quoted = Self::of(&Ends {
             src: &quoted.src,
             dst: &quoted.dst,
@@ -142,6 +188,7 @@ impl FlowKey {
             tcp_flags: 0,
             marks: Marks::default(),
             slot,
+            network,
         });
         quoted.key
     }
@@ -223,9 +270,10 @@ pub struct FlowEntry {
 }
 
 const _: () = {
-    assert!(size_of::<FlowKey>() == 40);
+    assert!(size_of::<FlowKey>() == 48);
     assert!(core::mem::offset_of!(FlowKey, low_port) == 32);
     assert!(core::mem::offset_of!(FlowKey, ip_protocol) == 36);
+    assert!(core::mem::offset_of!(FlowKey, network) == 40);
     assert!(size_of::<WayTotals>() == 40);
     assert!(core::mem::offset_of!(WayTotals, flags) == 32);
     assert!(size_of::<FlowEntry>() == 112);
@@ -324,6 +372,8 @@ impl FlowKey {
         bytes[34..36].copy_from_slice(&self.high_port.to_ne_bytes());
         bytes[36] = self.ip_protocol;
         bytes[37] = self.slot;
+        bytes[40..44].copy_from_slice(&self.network.id.to_ne_bytes());
+        bytes[44..].copy_from_slice(&self.network.kind.to_ne_bytes());
         bytes
     }
 
@@ -333,6 +383,9 @@ impl FlowKey {
         let (mut low, mut high) = ([0; 16], [0; 16]);
         low.copy_from_slice(&bytes[..16]);
         high.copy_from_slice(&bytes[16..32]);
+        let word = |at: usize| {
+            u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
         Self {
             low,
             high,
@@ -341,6 +394,10 @@ impl FlowKey {
             ip_protocol: bytes[36],
             slot: bytes[37],
             reserved: [0; 2],
+            network: Network {
+                id: word(40),
+                kind: word(44),
+            },
         }
     }
 }
@@ -393,8 +450,8 @@ mod tests {
             entry.begun,
             u64::from_ne_bytes([104, 105, 106, 107, 108, 109, 110, 111])
         );
-        let mut key_bytes: [u8; 40] = core::array::from_fn(|i| i as u8);
-        key_bytes[38..].fill(0);
+        let mut key_bytes: [u8; 48] = core::array::from_fn(|i| i as u8);
+        key_bytes[38..40].fill(0);
         assert_eq!(FlowKey::from_bytes(&key_bytes).to_bytes(), key_bytes);
     }
 
@@ -406,7 +463,7 @@ mod tests {
         ) {
             let ends = Ends {
                 src: &src, dst: &dst, src_port, dst_port, ip_protocol: PROTO_TCP, tcp_flags,
-                marks: Marks(0), slot: 3,
+                marks: Marks(0), slot: 3, network: Network::NONE,
             };
             let back = Ends { src: &dst, dst: &src, src_port: dst_port, dst_port: src_port, ..ends };
             let (there, back) = (FlowKey::of(&ends), FlowKey::of(&back));
@@ -416,6 +473,34 @@ mod tests {
                 prop_assert_ne!(there.from_low, back.from_low);
             }
         }
+    }
+
+    #[test]
+    fn only_a_tunnel_with_an_identifier_names_a_network() {
+        let vxlan = TunnelRecord {
+            kind: crate::extras::KIND_TUNNEL,
+            tunnel: crate::TunnelKind::Vxlan as u8
+                | TunnelRecord::HAS_NETWORK_ID
+                | TunnelRecord::DEEPER,
+            network_id: 7,
+            ..TunnelRecord::NONE
+        };
+        assert_eq!(Network::of(&vxlan), Network { id: 7, kind: 1 });
+        // Identifier 0 is one; a place that is empty, or still holds an earlier packet's, is none.
+        let zero = TunnelRecord {
+            network_id: 0,
+            ..vxlan
+        };
+        assert_ne!(Network::of(&zero), Network::NONE);
+        assert_eq!(
+            Network::of(&TunnelRecord { kind: 0, ..vxlan }),
+            Network::NONE
+        );
+        let without = TunnelRecord {
+            tunnel: crate::TunnelKind::Gre as u8,
+            ..vxlan
+        };
+        assert_eq!(Network::of(&without), Network::NONE);
     }
 
     #[test]

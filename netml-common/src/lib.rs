@@ -22,7 +22,7 @@ pub mod walk;
 
 pub use counters::{INTERFACES_MAX, InterfaceCounters, ProtocolClass};
 pub use extras::{DnsRecord, Extras, QuotedRecord, TunnelKind, TunnelRecord};
-pub use flow_map::{FlowEntry, FlowKey, Keyed, StepDown};
+pub use flow_map::{FlowEntry, FlowKey, Keyed, Network, StepDown};
 pub use loss::{KERNEL_LOSS_REASONS, LOSS_REASONS, LossReason};
 pub use record::{Direction, Marks, PACKET_RECORD_BYTES, PacketRecord, RecordError};
 pub use walk::{HeaderBytes, Link, Parsed, Walked, walk, walk_into, walk_with_extras};

@@ -77,7 +77,7 @@ pub fn account<L: Load>(frame: &Frame<L>, scratch: *mut Scratch) {
             count(frame, counters, &wire, class);
             let fill_bytes = RING.query(0) as u32;
             let walked = &parsed.walked;
-            let flow = Flow::of(fill_bytes, walked, entry.slot, frame.direction);
+            let flow = Flow::of(fill_bytes, parsed, entry.slot, frame.direction);
             if flow.offered && record(frame, parsed, entry, &wire, fill_bytes, entry_place) {
                 counters.recorded += 1;
                 flow.recorded(walked.tcp_flags);

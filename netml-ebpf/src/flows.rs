@@ -10,7 +10,7 @@ use core::arch::asm;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use netml_common::flow_map::{Ends, FlowEntry, FlowKey, Keyed, StepDown, TURNING_FLAGS, WayTotals};
-use netml_common::{Direction, Marks, Walked};
+use netml_common::{Direction, Marks, Network, Parsed, Walked};
 
 use crate::maps::{
     ESTABLISHED, FIRST_RECORDS, FLOW_SCRATCH, FlowScratch, HIGH_MARK_BYTES, LOW_MARK_BYTES,
@@ -39,9 +39,9 @@ impl Flow {
 
     /// The place of a frame, by the fill of the ring.
     #[inline(always)]
-    pub fn of(fill_bytes: u32, walked: &Walked, slot: u8, direction: Direction) -> Self {
+    pub fn of(fill_bytes: u32, parsed: &Parsed, slot: u8, direction: Direction) -> Self {
         if is_stepped_down(fill_bytes) {
-            find(walked, slot, direction)
+            find(parsed, slot, direction)
         } else {
             Self::FULL
         }
@@ -124,7 +124,8 @@ fn is_stepped_down(fill_bytes: u32) -> bool {
 
 /// Looks the frame's flow up, makes or moves its entry, and decides whether to offer the frame.
 #[inline(always)]
-fn find(walked: &Walked, slot: u8, direction: Direction) -> Flow {
+fn find(parsed: &Parsed, slot: u8, direction: Direction) -> Flow {
+    let walked = &parsed.walked;
     let keyed = FlowKey::of(&Ends {
         src: &walked.src,
         dst: &walked.dst,
@@ -134,6 +135,7 @@ fn find(walked: &Walked, slot: u8, direction: Direction) -> Flow {
         tcp_flags: walked.tcp_flags,
         marks: Marks(walked.marks),
         slot,
+        network: Network::of(&parsed.pieces.tunnel),
     });
     let mut flow = Flow {
         entry: core::ptr::null_mut(),

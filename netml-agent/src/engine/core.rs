@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use netml_common::{Direction, DnsRecord, Extras, PacketRecord};
+use netml_common::{Direction, DnsRecord, Extras, Network, PacketRecord};
 
 use super::judging::apply;
+use super::path::Conversation;
 use super::{
     Books, EndReason, EvaluationRow, FlowReport, FlowState, FlowTotals, HalfTotals, JudgedPacket,
     Settings, Sink,
@@ -77,8 +78,8 @@ pub struct Engine {
     pub(super) flows: LruMap<FlowKey, Flow>,
     /// Slots that flows were ever seen on, a bit each.
     pub(super) slots_seen: u64,
-    /// Slots with a flow of each conversation (a key of slot 0); filled once there are two slots.
-    pub(super) conversations: LruMap<FlowKey, u64>,
+    /// Flows of each conversation (a key of slot 0 in no network); filled once there are two slots.
+    pub(super) conversations: LruMap<FlowKey, Conversation>,
     wheel: Wheel,
     hosts: LruMap<Address, HostWindow>,
     pairs: LruMap<(Address, Address), PairWindow>,
@@ -155,7 +156,7 @@ impl Engine {
         self.books.packets_in += 1;
         self.books.packets_live += 1;
 
-        let keyed = FlowKey::of_record(record);
+        let keyed = FlowKey::of_packet(record, Network::of_extras(extras));
         let begin = Begin {
             key: keyed.key,
             initiator_is_low: keyed.from_low != keyed.answers,
@@ -545,7 +546,11 @@ impl Engine {
             flow.beside_mut().add(extras, forward);
         }
         if let Some(quoted) = &extras.quoted
-            && let Some(about) = self.flows.find(&FlowKey::of_quoted(quoted, record.slot))
+            && let Some(about) = self.flows.find(&FlowKey::of_quoted(
+                quoted,
+                record.slot,
+                Network::of_extras(extras),
+            ))
         {
             let beside = self.flows.at_mut(about).beside_mut();
             beside.icmp_errors = beside.icmp_errors.saturating_add(1);

@@ -7,8 +7,15 @@
 //! nothing is kept and nothing is asked. With more, a table of conversations is looked into where a
 //! flow begins or ends; it has no more entries than there are flows.
 //!
-//! What this cannot see: copies behind address translation or in a tunnel, which are other flows,
-//! and one direction spread packet by packet over several interfaces, of which one leg counts.
+//! A copy in a tunnel that is opened, as a host sees it on its card, and one outside, as it sees it
+//! on the tunnel's own device, are of one conversation though one has a network and the other has
+//! none. Where several networks use the same ends the last of them that began is taken for that.
+//!
+//! What this cannot see: copies behind address translation or in a tunnel left closed, which are
+//! other flows; those in two networks; and one direction spread packet by packet over several
+//! interfaces, of which one leg counts.
+
+use netml_common::Network;
 
 use super::Engine;
 use crate::flow::key::FlowKey;
@@ -36,6 +43,33 @@ impl Default for Path {
             is_first: true,
             feeds: [true; 2],
         }
+    }
+}
+
+/// The flows of a conversation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Conversation {
+    /// Slots that have one, a bit each.
+    slots: u64,
+    /// The network of the latest that has one.
+    network: Network,
+}
+
+impl Default for Conversation {
+    fn default() -> Self {
+        Self {
+            slots: 0,
+            network: Network::NONE,
+        }
+    }
+}
+
+/// The key of a flow's conversation.
+fn conversation(key: &FlowKey) -> FlowKey {
+    FlowKey {
+        slot: 0,
+        network: Network::NONE,
+        ..*key
     }
 }
 
@@ -104,20 +138,27 @@ impl Engine {
 
     fn note(&mut self, key: &FlowKey) {
         let mut evicted = 0;
-        let conversation = FlowKey { slot: 0, ..*key };
         let at = self
             .conversations
-            .touch_or_insert(Place::MAX, conversation, &mut evicted);
+            .touch_or_insert(Place::MAX, conversation(key), &mut evicted);
         // There are never more conversations than flows, and as much room.
         debug_assert_eq!(evicted, 0);
-        *self.conversations.at_mut(at) |= bit(key.slot);
+        let conversation = self.conversations.at_mut(at);
+        conversation.slots |= bit(key.slot);
+        if key.network != Network::NONE {
+            conversation.network = key.network;
+        }
     }
 
     /// Other slots on which the conversation has a flow.
     fn others(&self, key: &FlowKey) -> u64 {
-        self.conversations
-            .find(&FlowKey { slot: 0, ..*key })
-            .map_or(0, |at| *self.conversations.at(at) & !bit(key.slot))
+        self.conversation_of(key)
+            .map_or(0, |found| found.slots & !bit(key.slot))
+    }
+
+    fn conversation_of(&self, key: &FlowKey) -> Option<Conversation> {
+        let at = self.conversations.find(&conversation(key))?;
+        Some(*self.conversations.at(at))
     }
 
     /// True where a packet of this direction is to be counted for the hosts. To be asked before it
@@ -143,9 +184,16 @@ impl Engine {
             return;
         }
         let key = *self.flows.key_at(place);
-        if let Some(at) = self.conversations.find(&FlowKey { slot: 0, ..key }) {
-            *self.conversations.at_mut(at) &= !bit(key.slot);
-            if *self.conversations.at(at) == 0 {
+        if let Some(at) = self.conversations.find(&conversation(&key)) {
+            let latest = self.conversations.at(at).network;
+            let is_last = ![Network::NONE, latest].into_iter().any(|network| {
+                network != key.network && self.flows.find(&FlowKey { network, ..key }).is_some()
+            });
+            let conversation = self.conversations.at_mut(at);
+            if is_last {
+                conversation.slots &= !bit(key.slot);
+            }
+            if conversation.slots == 0 {
                 self.conversations.remove(at);
             }
         }
@@ -179,7 +227,28 @@ impl Engine {
 
     /// The flow of the same conversation on another slot.
     fn peer(&self, key: &FlowKey, slot: u8) -> Option<Place> {
-        self.flows.find(&FlowKey { slot, ..*key })
+        self.flows
+            .find(&FlowKey { slot, ..*key })
+            .or_else(|| self.in_other_network(key, slot))
+    }
+
+    /// The flow of the same ends on a slot that is outside the network of the key; of a key in none,
+    /// that in the latest.
+    fn in_other_network(&self, key: &FlowKey, slot: u8) -> Option<Place> {
+        let network = if key.network == Network::NONE {
+            self.conversation_of(key)?.network
+        } else {
+            Network::NONE
+        };
+        (network != key.network)
+            .then(|| {
+                self.flows.find(&FlowKey {
+                    slot,
+                    network,
+                    ..*key
+                })
+            })
+            .flatten()
     }
 
     /// The same, where it is the same occurrence of the conversation that begins here now.

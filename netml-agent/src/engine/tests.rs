@@ -1,7 +1,7 @@
 //! Flows, time-outs, evaluation points and books, over hand-made packets.
 
 use netml_common::{
-    Direction, DnsRecord, Extras, Link, Marks, PacketRecord, QuotedRecord, TunnelKind,
+    Direction, DnsRecord, Extras, FlowKey, Link, Marks, PacketRecord, QuotedRecord, TunnelKind,
     TunnelRecord, walk,
 };
 use proptest::prelude::*;
@@ -352,23 +352,119 @@ fn walked_frames_reach_a_flow() {
     );
 }
 
-#[test]
-fn a_flow_keeps_the_ends_of_its_tunnel_as_its_initiator_sees_them() {
-    let (mut engine, mut seen) = (engine(), Seen::default());
+/// A packet out of this VXLAN network.
+fn in_vxlan(network_id: u32) -> Extras {
     let tunnel = TunnelRecord {
         kind: netml_common::extras::KIND_TUNNEL,
         tunnel: TunnelKind::Vxlan as u8 | TunnelRecord::HAS_NETWORK_ID,
-        network_id: 7,
+        network_id,
         src: [1; 16],
         dst: [2; 16],
         ..TunnelRecord::NONE
     };
-    let extras = Extras {
+    Extras {
         tunnel: Some(tunnel),
         ..Extras::NONE
-    };
+    }
+}
+
+/// Ends of flows: their networks, and packets each way.
+fn networks_ended(seen: &Seen) -> Vec<(Option<u32>, u64, u64)> {
+    let ended = seen
+        .flows
+        .iter()
+        .filter(|flow| matches!(flow.state, FlowState::End(_)));
+    let mut all: Vec<_> = ended
+        .map(|flow| {
+            let tunnel = flow.beside.tunnel;
+            let id = tunnel.and_then(|tunnel| tunnel.network_id);
+            (id, flow.fwd_packets, flow.rev_packets)
+        })
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+#[test]
+fn the_same_ends_in_two_networks_are_two_flows() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    let there = packet(S, 1, 2, (5000, 80), 6, 0x02);
+    let back = packet(S, 2, 1, (80, 5000), 6, 0x12);
+    for (extras, packets) in [(in_vxlan(0), 1), (in_vxlan(7), 2), (Extras::NONE, 3)] {
+        for _ in 0..packets {
+            engine.packet_with(&there, &extras, &mut seen);
+        }
+        engine.packet_with(&back, &extras, &mut seen);
+    }
+    // A tunnel without an identifier carries what comes back without one: they are one flow.
+    let mut ipip = in_vxlan(0);
+    ipip.tunnel.as_mut().unwrap().tunnel = TunnelKind::Ipip as u8;
+    engine.packet_with(&there, &ipip, &mut seen);
+    // What the kernel counted goes to the flow of its network, and an error to that it came out of.
+    let mut counts = counted(2 * S, 10, 4, 0);
+    let network = netml_common::Network::of_extras(&in_vxlan(7));
+    counts.key = FlowKey::of_packet(&there, network).key;
+    engine.totals(&counts, &mut seen);
+    let mut error = in_vxlan(7);
+    error.quoted = Some(QuotedRecord {
+        kind: netml_common::extras::KIND_QUOTED,
+        ip_protocol: 6,
+        src_port: 5000,
+        dst_port: 80,
+        src: there.src,
+        dst: there.dst,
+        ..QuotedRecord::NONE
+    });
+    engine.packet_with(&packet(3 * S, 9, 1, (3, 3), 1, 0), &error, &mut seen);
+    engine.finish(&mut seen);
+    let expected = [
+        (None, 4, 1),
+        (Some(0), 1, 1),
+        (Some(7), 1, 0),
+        (Some(7), 22, 9),
+    ];
+    assert_eq!(networks_ended(&seen), expected);
+    let about = seen.flows.iter().rfind(|flow| flow.beside.icmp_errors > 0);
+    assert_eq!(about.map(|flow| flow.fwd_packets), Some(22));
+}
+
+#[test]
+fn a_packet_on_the_card_in_its_tunnel_and_on_the_tunnels_device_counts_once() {
+    let once = conversations();
+    let expected = row_after(&once);
+    let twice = once.iter().flat_map(|record| {
+        [
+            (*record, in_vxlan(7)),
+            (seen_on(1, 2_000, *record), Extras::NONE),
+        ]
+    });
+    assert_same_row(&row_after_with(twice), &expected);
+    // The other way around, and another network with the same ends on the card, which is not it.
+    let thrice = once.iter().flat_map(|record| {
+        [
+            (seen_on(1, 0, *record), Extras::NONE),
+            (seen_on(0, 2_000, *record), in_vxlan(7)),
+        ]
+    });
+    assert_same_row(&row_after_with(thrice), &expected);
+    let (mut engine, mut seen) = (engine(), Seen::default());
+    for extras in [in_vxlan(7), in_vxlan(8), in_vxlan(9)] {
+        engine.packet_with(&once[0], &extras, &mut seen);
+    }
+    engine.packet(&seen_on(1, 2_000, once[0]), &mut seen);
+    engine.finish(&mut seen);
+    assert!(engine.conversations.is_empty());
+}
+
+#[test]
+fn a_flow_keeps_the_ends_of_its_tunnel_as_its_initiator_sees_them() {
+    let (mut engine, mut seen) = (engine(), Seen::default());
     // The first packet seen is the responder's.
-    engine.packet_with(&packet(S, 2, 1, (80, 5000), 6, 0x12), &extras, &mut seen);
+    engine.packet_with(
+        &packet(S, 2, 1, (80, 5000), 6, 0x12),
+        &in_vxlan(7),
+        &mut seen,
+    );
     engine.packet(&packet(S, 3, 1, (80, 5000), 6, 0x12), &mut seen);
     engine.finish(&mut seen);
     let expected = Tunnel {
@@ -606,7 +702,7 @@ fn counted(last_ns: u64, there: u64, back: u64, flags: u8) -> FlowTotals {
         tcp_flags: flags,
     };
     FlowTotals {
-        key: netml_common::FlowKey::of_record(&packet(0, 1, 2, (1000, 80), 6, 0x10)).key,
+        key: FlowKey::of_record(&packet(0, 1, 2, (1000, 80), 6, 0x10)).key,
         initiator_is_low: true,
         low_is_egress: true,
         first_mono_ns: 0,
@@ -724,11 +820,16 @@ fn conversations() -> Vec<PacketRecord> {
 
 /// The row of the first packet of a new flow between the same hosts, on slot 0, after packets.
 fn row_after(packets: &[PacketRecord]) -> Vec<f32> {
+    row_after_with(packets.iter().map(|record| (*record, Extras::NONE)))
+}
+
+fn row_after_with(packets: impl Iterator<Item = (PacketRecord, Extras)>) -> Vec<f32> {
     let (mut engine, mut seen) = (engine(), Seen::default());
-    for record in packets {
-        engine.packet(record, &mut seen);
+    let packets: Vec<_> = packets.collect();
+    for (record, extras) in &packets {
+        engine.packet_with(record, extras, &mut seen);
     }
-    let at = packets.last().unwrap().mono_ns.max(2 * S) + 20 * MS;
+    let at = packets.last().unwrap().0.mono_ns.max(2 * S) + 20 * MS;
     engine.packet(&packet(at, 1, 2, (6000, 80), 6, 0x02), &mut seen);
     engine.finish(&mut seen);
     let books = engine.books();
