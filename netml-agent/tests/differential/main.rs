@@ -23,6 +23,7 @@ use std::process::Command;
 
 use netml_agent::capture_file::{self, Item, Reader, write};
 use netml_agent::engine::{Engine, FlowReport, FlowState, JudgedPacket, Settings, Sink};
+use netml_agent::flow::beside;
 use netml_common::{Extras, LossReason, Marks, TunnelRecord};
 
 use tshark::{Frame, Layer, Tunnel};
@@ -72,10 +73,14 @@ struct Packet {
     src_port: u16,
     dst_port: u16,
     tcp_flags: u8,
+    network: Option<Network>,
 }
 
+/// The network a tunnel names.
+type Network = (&'static str, u32);
+
 /// Lower end first.
-type Key = ((IpAddr, u16), (IpAddr, u16), u8);
+type Key = ((IpAddr, u16), (IpAddr, u16), u8, Option<Network>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Totals {
@@ -105,9 +110,9 @@ fn add_flags(flows: &mut Flows, packet: &Packet) {
 fn key_of(packet: &Packet) -> (Key, usize) {
     let (src, dst) = ((packet.src, packet.src_port), (packet.dst, packet.dst_port));
     if src <= dst {
-        ((src, dst, packet.protocol), 0)
+        ((src, dst, packet.protocol, packet.network), 0)
     } else {
-        ((dst, src, packet.protocol), 1)
+        ((dst, src, packet.protocol, packet.network), 1)
     }
 }
 
@@ -126,7 +131,7 @@ fn address(bytes: [u8; 16]) -> IpAddr {
     Ipv6Addr::from(bytes).to_canonical()
 }
 
-fn packet_of(record: &netml_common::PacketRecord) -> Packet {
+fn packet_of(record: &netml_common::PacketRecord, network: Option<Network>) -> Packet {
     let packet = Packet {
         src: address(record.src),
         dst: address(record.dst),
@@ -134,6 +139,7 @@ fn packet_of(record: &netml_common::PacketRecord) -> Packet {
         src_port: record.src_port,
         dst_port: record.dst_port,
         tcp_flags: record.tcp_flags,
+        network,
     };
     let has_type = !record.marks.has(Marks::FRAGMENT_LATER | Marks::L4_CUT);
     match record.ip_protocol {
@@ -154,6 +160,11 @@ fn with_icmp(packet: Packet, kind: u16) -> Packet {
         dst_port: request,
         ..packet
     }
+}
+
+/// That of a flow, as the engine reports it.
+fn network_of(tunnel: &beside::Tunnel) -> Option<Network> {
+    Some((tunnel.kind.name(), tunnel.network_id?))
 }
 
 fn tunnel_of(extras: &Extras) -> Option<Tunnel> {
@@ -194,6 +205,7 @@ impl Sink for Summed {
             src_port: ends.src_port,
             dst_port,
             tcp_flags: report.tcp_flags,
+            network: report.beside.tunnel.as_ref().and_then(network_of),
         };
         let reverse = Packet {
             src: forward.dst,
@@ -218,7 +230,8 @@ impl Sink for Summed {
     }
 
     fn packet(&mut self, packet: &JudgedPacket) {
-        add_flags(&mut self.flows, &packet_of(&packet.record));
+        let network = packet.tunnel.as_ref().and_then(network_of);
+        add_flags(&mut self.flows, &packet_of(&packet.record, network));
     }
 }
 
@@ -269,7 +282,8 @@ fn compare_with(capture: &Path, theirs: &[Frame], decapsulate: bool) -> Compared
         let sensor = match item {
             Item::Packet(record) => {
                 engine.packet_with(&record, &extras, &mut ours);
-                Some(packet_of(&record))
+                let network = tunnel_of(&extras).and_then(|tunnel| tunnel.network());
+                Some(packet_of(&record, network))
             }
             Item::Lost(..) => None,
         };
@@ -402,7 +416,7 @@ fn the_bundled_capture_is_read_as_tshark_reads_it() {
     }
 }
 
-/// Conversations in each kind of tunnel, and frames of each shape, whole and not.
+/// Conversations in each kind of tunnel, with the same ends in two networks, and frames of each shape, whole and not.
 #[test]
 fn frames_made_here_are_read_as_tshark_reads_them() {
     if !has_tshark() {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use netml_common::TunnelKind;
 
-use super::{ICMP, ICMPV6, Packet, SCTP, TCP, UDP, with_icmp};
+use super::{ICMP, ICMPV6, Network, Packet, SCTP, TCP, UDP, with_icmp};
 
 const IPV4: u8 = 4;
 const IPV6: u8 = 41;
@@ -54,6 +54,12 @@ pub(crate) struct Tunnel {
     pub(crate) src: IpAddr,
     pub(crate) dst: IpAddr,
     pub(crate) deeper: bool,
+}
+
+impl Tunnel {
+    pub(crate) fn network(&self) -> Option<Network> {
+        Some((self.kind.name(), self.network_id?))
+    }
 }
 
 impl Layer {
@@ -232,7 +238,7 @@ fn frame(line: &str, capture: &Path) -> Frame {
     let outer = ip_packet(&mut layers, &mut values);
     let inner = outer.and_then(|outer| {
         let (kind, network_id) = tunnel(&outer, &mut layers, &mut values)?;
-        let inner = ip_packet(&mut layers, &mut values)?;
+        let mut inner = ip_packet(&mut layers, &mut values)?;
         let tunnel = Tunnel {
             kind,
             network_id,
@@ -240,6 +246,7 @@ fn frame(line: &str, capture: &Path) -> Frame {
             dst: outer.packet.dst,
             deeper: is_tunnel(&inner),
         };
+        inner.packet.network = tunnel.network();
         Some((tunnel, inner))
     });
     Frame {
@@ -400,6 +407,7 @@ fn ip_packet(layers: &mut Layers<'_>, values: &mut Values<'_>) -> Option<Layer> 
             src_port: 0,
             dst_port: 0,
             tcp_flags: 0,
+            network: None,
         },
         total_bytes,
         is_fragment,

@@ -301,57 +301,60 @@ fn turn(addresses: &mut [u8], back: bool, bytes: usize) {
     }
 }
 
-/// A conversation in each kind of tunnel, in each form its packets can be carried, both ways.
+/// A conversation in each kind of tunnel, in each form its packets can be carried, both ways, and
+/// that with the same ends in another network, where the tunnel names one.
 pub(crate) fn tunnelled_conversations() -> Vec<Vec<u8>> {
-    type Carry = fn(&[u8], u16) -> Vec<u8>;
+    type Carry = fn(&[u8], u16, u8) -> Vec<u8>;
     const IP4: u16 = 0x0800;
-    // What carries an IP packet of an EtherType: the payload of the outer packet, and its protocol.
+    fn in_vxlan(id: u8, frame: &[u8]) -> Vec<u8> {
+        udp(4789, &[&[8, 0, 0, 0, 0, 0, id, 0], frame].concat())
+    }
+    fn in_geneve(id: u8, options: u8, ethertype: u16, inner: &[u8]) -> Vec<u8> {
+        let mut payload = geneve_of(options, ethertype, inner);
+        payload[4..7].copy_from_slice(&[0, 0, id]);
+        udp(6081, &payload)
+    }
+    fn in_gre(id: u8, flags: u16, ethertype: u16, inner: &[u8]) -> Vec<u8> {
+        let mut payload = gre(flags, ethertype, inner);
+        let key_at = if flags & 0x8000 != 0 { 8 } else { 4 };
+        payload[key_at] = id;
+        payload
+    }
+    // What carries an IP packet of an EtherType in a network: the payload of the outer packet, and
+    // its protocol.
     let carriers: [(u8, Carry); 14] = [
-        (17, |packet, kind| {
-            udp(
-                4789,
-                &[&[8, 0, 0, 0, 0, 0, 7, 0][..], &ethernet(kind, packet)].concat(),
-            )
+        (17, |packet, kind, id| in_vxlan(id, &ethernet(kind, packet))),
+        (17, |packet, kind, id| {
+            in_vxlan(id, &tagged(&[0x88a8, 0x8100], packet, kind))
         }),
-        (17, |packet, kind| {
-            let frame = tagged(&[0x88a8, 0x8100], packet, kind);
-            udp(4789, &[&[8, 0, 0, 0, 0, 0, 7, 0][..], &frame].concat())
-        }),
-        (17, |packet, _| {
-            udp(
-                4789,
-                &[&[8, 0, 0, 0, 0, 0, 7, 0][..], &mpls(2, packet)].concat(),
-            )
-        }),
-        (17, |packet, kind| {
+        (17, |packet, _, id| in_vxlan(id, &mpls(2, packet))),
+        (17, |packet, kind, id| {
             let session = if kind == IP4 { 0x0021 } else { 0x0057 };
-            udp(
-                4789,
-                &[&[8, 0, 0, 0, 0, 0, 7, 0][..], &pppoe(session, packet)].concat(),
-            )
+            in_vxlan(id, &pppoe(session, packet))
         }),
-        (17, |packet, kind| {
-            udp(6081, &geneve_of(0, 0x6558, &ethernet(kind, packet)))
+        (17, |packet, kind, id| {
+            in_geneve(id, 0, 0x6558, &ethernet(kind, packet))
         }),
-        (17, |packet, kind| udp(6081, &geneve_of(2, kind, packet))),
-        (47, |packet, kind| gre(0, kind, packet)),
-        (47, |packet, kind| gre(0x8000, kind, packet)),
-        (47, |packet, kind| gre(0x2000, kind, packet)),
-        (47, |packet, kind| {
-            gre(0xb000, 0x6558, &ethernet(kind, packet))
+        (17, |packet, kind, id| in_geneve(id, 2, kind, packet)),
+        (47, |packet, kind, _| gre(0, kind, packet)),
+        (47, |packet, kind, _| gre(0x8000, kind, packet)),
+        (47, |packet, kind, id| in_gre(id, 0x2000, kind, packet)),
+        (47, |packet, kind, id| {
+            in_gre(id, 0xb000, 0x6558, &ethernet(kind, packet))
         }),
-        (47, |packet, _| gre(0x1000, 0x8847, &mpls(1, packet)[14..])),
+        (47, |packet, _, _| {
+            gre(0x1000, 0x8847, &mpls(1, packet)[14..])
+        }),
         // Behind a destination option header where the outer packet is IPv6.
-        (60, |packet, kind| {
+        (60, |packet, kind, _| {
             let next = if kind == IP4 { 4 } else { 41 };
             [&[next, 0, 1, 4, 0, 0, 0, 0][..], packet].concat()
         }),
-        (4, |packet, _| packet.to_vec()),
-        (41, |packet, _| packet.to_vec()),
+        (4, |packet, _, _| packet.to_vec()),
+        (41, |packet, _, _| packet.to_vec()),
     ];
     let mut all = Vec::new();
-    let mut port = 1024;
-    for (protocol, carry) in carriers {
+    for (port, (protocol, carry)) in (1024..).zip(carriers) {
         for (outer_v6, inner_v6) in [(false, false), (false, true), (true, false), (true, true)] {
             let fits = match protocol {
                 4 => !inner_v6,
@@ -362,10 +365,14 @@ pub(crate) fn tunnelled_conversations() -> Vec<Vec<u8>> {
             if !fits {
                 continue;
             }
-            port += 1;
             let kind = if inner_v6 { 0x86dd } else { IP4 };
-            for (back, packet) in conversation(inner_v6, port) {
-                let payload = carry(&packet, kind);
+            let port = port + 100 * u16::from(outer_v6);
+            for (id, (back, packet)) in [7, 8].into_iter().flat_map(|id| {
+                conversation(inner_v6, port)
+                    .into_iter()
+                    .map(move |p| (id, p))
+            }) {
+                let payload = carry(&packet, kind, id);
                 all.push(if outer_v6 {
                     let mut outer = ipv6(protocol, &payload);
                     turn(&mut outer[8..40], back, 16);
@@ -392,6 +399,9 @@ fn icmp_errors() -> Vec<Vec<u8>> {
     };
     let over4 = |message: &[u8]| ethernet(0x0800, &ipv4(1, &[], 0, message));
     let over6 = |message: &[u8]| ethernet(0x86dd, &ipv6(58, message));
+    // Of a frame its packet: quotes behind extension headers.
+    let behind = |count, units| ipv6_udp_behind(count, units)[14..].to_vec();
+    let later = ipv6(44, &[&[17, 0, 0, 8, 0, 0, 0, 9][..], &UDP].concat());
     vec![
         over4(&error(3, 3, &quote4)),
         over4(&error(11, 0, &ipv4(1, &[], 0, &[8, 0, 0, 0, 0, 1, 0, 1]))),
@@ -402,6 +412,11 @@ fn icmp_errors() -> Vec<Vec<u8>> {
         over6(&error(1, 4, &quote6)),
         over6(&error(2, 0, &quote6[..41])),
         over6(&error(3, 0, &ipv4(6, &[], 0, &[0; 8]))),
+        over6(&error(1, 4, &behind(1, 0))),
+        over6(&error(1, 4, &behind(8, 3))),
+        over6(&error(1, 4, &behind(9, 0))),
+        over6(&error(2, 0, &behind(3, 1)[..60])),
+        over6(&error(4, 1, &later)),
     ]
 }
 

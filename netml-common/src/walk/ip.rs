@@ -74,6 +74,43 @@ fn ipv4_authentication<B: HeaderBytes + ?Sized>(bytes: &B, walked: &mut Walked) 
     walked.payload_bytes = walked.payload_bytes.saturating_sub(header_bytes);
 }
 
+/// Bytes of a unit in the length field of an extension header; `None` for another protocol.
+#[inline(always)]
+const fn extension_unit_bytes(next: u8) -> Option<u32> {
+    match next {
+        PROTO_HOP_BY_HOP | PROTO_ROUTING | PROTO_DESTINATION | PROTO_MOBILITY => Some(8),
+        PROTO_AH => Some(4),
+        PROTO_FRAGMENT => Some(0),
+        _ => None,
+    }
+}
+
+/// Steps over the extension headers of a quoted packet, the first of them at `at`, and leaves the
+/// protocol behind them in `protocol`: where they are cut or too many, that of the last reached.
+/// Gives where its header begins; `None` where that is not in the quote.
+#[inline(always)]
+pub(super) fn behind_extensions<B: HeaderBytes + ?Sized>(
+    bytes: &B,
+    mut at: u32,
+    protocol: &mut u8,
+) -> Option<u32> {
+    for _ in 0..IPV6_EXTENSIONS_MAX {
+        at = bytes.forget(at);
+        let next = bytes.forget(u32::from(*protocol)) as u8;
+        let Some(unit_bytes) = extension_unit_bytes(next) else {
+            break;
+        };
+        let next_and_length = bytes.u16_at(at)?;
+        let is_later = next == PROTO_FRAGMENT && bytes.u16_at(at + 2)? & 0xfff8 != 0;
+        *protocol = (next_and_length >> 8) as u8;
+        if is_later {
+            return None;
+        }
+        at += 8 + u32::from(next_and_length & 0xff) * unit_bytes;
+    }
+    Some(at)
+}
+
 /// RFC 8200 §3 and §4.
 #[inline(always)]
 pub(super) fn ipv6<B: HeaderBytes + ?Sized>(
@@ -105,11 +142,8 @@ pub(super) fn ipv6<B: HeaderBytes + ?Sized>(
         let next_and_marks = bytes.forget(u32::from(next) << 8 | u32::from(marks));
         next = (next_and_marks >> 8) as u8;
         marks = (next_and_marks & 0xff) as u8;
-        let unit_bytes = match next {
-            PROTO_HOP_BY_HOP | PROTO_ROUTING | PROTO_DESTINATION | PROTO_MOBILITY => 8,
-            PROTO_AH => 4,
-            PROTO_FRAGMENT => 0,
-            _ => break,
+        let Some(unit_bytes) = extension_unit_bytes(next) else {
+            break;
         };
         if walked_extensions == IPV6_EXTENSIONS_MAX {
             return Err(LossReason::Ipv6ExtensionDepth);

@@ -1,7 +1,7 @@
 //! The packet an ICMP error quotes (RFC 792, RFC 4443 §2.4).
 
 use super::transport::{PROTO_ICMP, PROTO_ICMPV6};
-use super::{HeaderBytes, Walked, mapped};
+use super::{HeaderBytes, Walked, ip, mapped};
 use crate::extras::{KIND_QUOTED, QuotedRecord};
 use crate::record::Marks;
 
@@ -21,8 +21,8 @@ pub(super) const fn is_error(walked: &Walked) -> bool {
         }
 }
 
-/// Reads it; without a mark of kind where its IP header is cut or none. Extension headers are not
-/// followed: their protocol is then the quoted one, without ports.
+/// Reads it; without a mark of kind where its IP header is cut or none. Where its extension headers
+/// are cut or more than are walked, the protocol is that of the last reached, without ports.
 #[inline(always)]
 pub(super) fn read<B: HeaderBytes + ?Sized>(
     bytes: &B,
@@ -58,7 +58,10 @@ pub(super) fn read<B: HeaderBytes + ?Sized>(
     if is_fragment_later {
         return Some(());
     }
-    let at = bytes.forget(ports_at);
+    let mut at = bytes.forget(ports_at);
+    if walked.ip_protocol == PROTO_ICMPV6 {
+        at = bytes.forget(ip::behind_extensions(bytes, at, &mut quoted.ip_protocol)?);
+    }
     match quoted.ip_protocol {
         PROTO_TCP | PROTO_UDP | PROTO_SCTP => {
             let src_port = bytes.u16_at(at)?;

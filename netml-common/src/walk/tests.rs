@@ -413,6 +413,37 @@ fn an_icmp_error_quotes_the_flow_it_is_about() {
     let quoted = extras.quoted.unwrap();
     assert_eq!((quoted.ip_protocol, quoted.src_port), (6, 80));
     assert_eq!((quoted.src, quoted.dst), ([0xfd; 16], [0xfe; 16]));
+    // Behind extension headers, as far as they are there and no more than the walk takes.
+    let quoted = |next: u8, rest: &[u8]| {
+        let message = error(1, &ip6(next, rest));
+        let (_, extras) = walk_all(&eth(0x86dd, &ip6(58, &message)), true);
+        let quoted = extras.quoted.unwrap();
+        (quoted.ip_protocol, quoted.src_port, quoted.dst_port)
+    };
+    let ports = [0, 80, 0, 81, 0, 0, 0, 0];
+    let options = |next: u8| [next, 0, 1, 4, 0, 0, 0, 0];
+    let authentication = [60, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2];
+    let whole = [
+        &options(44)[..],
+        &[51, 0, 0, 1, 0, 0, 0, 9],
+        &authentication,
+        &options(6),
+        &ports,
+    ]
+    .concat();
+    assert_eq!(quoted(0, &whole), (6, 80, 81));
+    assert_eq!(quoted(0, &whole[..whole.len() - 8]), (6, 0, 0));
+    assert_eq!(quoted(0, &whole[..17]), (51, 0, 0));
+    let later = [&[17, 0, 0, 8, 0, 0, 0, 9][..], &ports].concat();
+    assert_eq!(quoted(44, &later), (17, 0, 0));
+    let chain = |headers: usize| {
+        let mut rest = options(60).repeat(headers - 1);
+        rest.extend(options(17));
+        rest.extend(ports);
+        quoted(60, &rest)
+    };
+    assert_eq!(chain(IPV6_EXTENSIONS_MAX), (17, 80, 81));
+    assert_eq!(chain(IPV6_EXTENSIONS_MAX + 1), (60, 0, 0));
     // An echo quotes nothing, and a quote that is cut is none.
     for message in [error(8, &quote), error(3, &quote[..10])] {
         let (_, extras) = walk_all(&eth(0x0800, &ip4(1, &[], 0, &message)), true);
