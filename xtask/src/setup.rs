@@ -59,7 +59,7 @@ const CHECK_PACKAGES: [Package; 3] = [
     package("tshark", "/usr/bin/tshark"),
 ];
 /// What `lab capture` runs; never part of the default, since it is much and no part of building.
-const LAB_PACKAGES: [Package; 74] = [
+const LAB_PACKAGES: [Package; 73] = [
     package("hydra", "/usr/bin/hydra"),
     package("medusa", "/usr/bin/medusa"),
     package("ncrack", "/usr/bin/ncrack"),
@@ -76,7 +76,6 @@ const LAB_PACKAGES: [Package; 74] = [
     package("apache2-utils", "/usr/bin/ab"),
     package("wrk", "/usr/bin/wrk"),
     package("siege", "/usr/bin/siege"),
-    package("goldeneye", "/usr/bin/goldeneye"),
     package("slowhttptest", "/usr/bin/slowhttptest"),
     package("iodine", "/usr/sbin/iodine"),
     package("dns2tcp", "/usr/bin/dns2tcpc"),

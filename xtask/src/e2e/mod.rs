@@ -3,6 +3,7 @@
 mod books;
 mod browser;
 mod http;
+mod lab_capture;
 mod limits;
 mod replay;
 pub(crate) mod system;
@@ -82,6 +83,11 @@ pub(crate) const CHECKS: &[Check] = &[
         name: "e2e: a scan and a flood are SUSPICIOUS, the rest is not",
         needs_root: true,
         run: |_| verdicts::lab_is_judged_right().map(passed),
+    },
+    Check {
+        name: "e2e: a capture of the lab holds what its label says",
+        needs_root: true,
+        run: |_| lab_capture::holds_what_its_label_says().map(passed),
     },
     Check {
         name: "e2e: the dashboard in a browser on live data",

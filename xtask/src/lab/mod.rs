@@ -7,7 +7,7 @@
 
 mod attack;
 mod benign;
-mod capture;
+pub(crate) mod capture;
 mod endless;
 mod frame;
 mod pcap;

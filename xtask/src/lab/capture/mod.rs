@@ -141,7 +141,7 @@ pub(crate) fn run(args: &CaptureArgs) -> anyhow::Result<()> {
                         .unwrap_or_else(PoisonError::into_inner)
                         .pop_front();
                     let Some(scenario) = next else { break };
-                    let made = capture(&scenario, args, output).and_then(|line| {
+                    let made = capture(&scenario, output, args.logs, args.seed).and_then(|line| {
                         let _one = written.lock().unwrap_or_else(PoisonError::into_inner);
                         labels::add(&output.join("labels.csv"), &line)?;
                         Ok(line.counts)
@@ -181,13 +181,11 @@ fn file_of(scenario: &Scenario) -> String {
 }
 
 /// Makes one capture and its line of labels.
-fn capture(scenario: &Scenario, args: &CaptureArgs, output: &Path) -> anyhow::Result<Line> {
+fn capture(scenario: &Scenario, output: &Path, logs: bool, seed: u64) -> anyhow::Result<Line> {
     scenario.check()?;
-    let logs = args
-        .logs
-        .then(|| output.join(format!("{}.log", scenario.name)));
+    let logs = logs.then(|| output.join(format!("{}.log", scenario.name)));
     let draft = output.join(format!("{}.pcap", scenario.name));
-    let made = record(scenario, logs, &draft, args.seed).and_then(|counts| {
+    let made = record(scenario, logs, &draft, seed).and_then(|counts| {
         check(scenario, counts)?;
         let pcap_bytes = std::fs::metadata(&draft)?.len();
         let zipped = Command::new("gzip")
@@ -318,6 +316,50 @@ fn check(scenario: &Scenario, counts: Counts) -> anyhow::Result<()> {
 fn year() -> anyhow::Result<u64> {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     Ok(1_970 + seconds / 31_556_952)
+}
+
+/// Makes one small capture of what every Debian has, and compares it with what was sent.
+///
+/// # Errors
+/// It holds something else, or something is left behind.
+pub(crate) fn check_one(output: &Path) -> anyhow::Result<String> {
+    const PORTS: u64 = 60;
+    let script = format!("bash -c 'for p in {{1..{PORTS}}}; do : <>/dev/tcp/$s1/$p; done'");
+    let scenario = scenario::attack("check", "port_scan")
+        .idle("s1 s2")
+        .run("a1", &script)
+        .run(
+            "c1",
+            "bash -c 'for n in {1..25}; do echo >/dev/udp/$s2_6/514; sleep 0.02; done'",
+        )
+        .seconds(20);
+    std::fs::create_dir_all(output)?;
+    space::remove_stale()?;
+    let line = capture(&scenario, output, false, 1)?;
+    let counts = line.counts;
+    // A SYN and its refusal each; the rest is UDP and the errors about it.
+    ensure!(
+        counts.attack_packets == 2 * PORTS,
+        "{PORTS} refused connections are {} packets",
+        counts.attack_packets
+    );
+    let rest = counts.ip_packets - counts.attack_packets;
+    ensure!(rest >= 25, "25 datagrams are {rest} packets");
+    labels::add(&output.join("labels.csv"), &line)?;
+    ensure!(
+        output.join(&line.file).exists(),
+        "there is no {}",
+        line.file
+    );
+    let own = format!("{}{}-c", space::NAME_PREFIX, std::process::id());
+    for entry in std::fs::read_dir(space::NETNS_DIR)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        ensure!(!name.starts_with(&own), "namespace {name} is left behind");
+    }
+    Ok(format!(
+        "{} packets, {} of the attack",
+        counts.packets, counts.attack_packets
+    ))
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ exec dnsmasq -k -u root --no-resolv --no-hosts --conf-file=/dev/null --cache-siz
   --mx-host=shop.example,mail.example,10 --txt-record=shop.example,"v=spf1 include:mail.example -all" \
   --ptr-record=1.1.18.198.in-addr.arpa,s1.example --local=/in-addr.arpa/ --local=/example/ \
   --srv-host=_xmpp-client._tcp.example,s1.example,5222 --server=/t.example/${w1:-127.0.0.1} \
-  $(for n in $(seq 1 12); do echo "--txt-record=big.example,$(seq -s- $((n * 100)) $((n * 100 + 55)))"; done) \
+  $(for n in $(seq 1 12); do echo "--txt-record=big.example,$(seq -s- $((n * 100)) $((n * 100 + 45)))"; done) \
   $(for n in $(seq 1 60); do echo "--host-record=host$n.example,198.18.11.$((n % 9 + 1))"; done)
 "#,
 );
@@ -151,11 +151,10 @@ pub(super) const UNBOUND: Server = resolver(
   use-syslog: no
   do-daemonize: no
   module-config: "iterator"
-  local-zone: "." static
-  local-zone: "example." transparent'
+  local-zone: "." static'
   for n in $(seq 1 60); do echo "  local-data: \"host$n.example. 300 IN A 198.18.11.$((n % 9 + 1))\""; echo "  local-data: \"host$n.example. 300 IN AAAA fd00:6e6d:6c::b:$((n % 9 + 1))\""; done
   for n in www mail api cdn shop; do echo "  local-data: \"$n.example. 60 IN A 198.18.11.1\""; done
-  for n in $(seq 1 12); do echo "  local-data: 'big.example. 60 IN TXT \"$(seq -s- $((n * 100)) $((n * 100 + 55)))\"'"; done
+  for n in $(seq 1 12); do echo "  local-data: 'big.example. 60 IN TXT \"$(seq -s- $((n * 100)) $((n * 100 + 45)))\"'"; done
 } >/tmp/u.conf
 exec unbound -d -c /tmp/u.conf
 "#,
@@ -183,18 +182,9 @@ ssl = no
 disable_plaintext_auth = no
 mail_location = maildir:/tmp/mail/%u
 first_valid_uid = 0
-default_internal_user = root
-default_login_user = root
+default_internal_user = dovecot
+default_login_user = dovenull
 auth_mechanisms = plain login
-service anvil {
-  chroot =
-}
-service imap-login {
-  chroot =
-}
-service pop3-login {
-  chroot =
-}
 passdb {
   driver = static
   args = password=right-1
