@@ -447,8 +447,10 @@ mod tests {
             dst: question.dst,
             ..QuotedRecord::NONE
         };
+        // The error comes back in the network of what it quotes.
         let about = Extras {
             quoted: Some(about),
+            tunnel: beside.tunnel,
             ..Extras::NONE
         };
         engine.packet_with(&error, &about, &mut ended);
@@ -459,7 +461,7 @@ mod tests {
             let report = ended.0.iter().find(|r| r.ends.ip_protocol == protocol);
             context.flow(report.unwrap().clone(), 0)
         });
-        assert_eq!((icmp.tunnel, icmp.icmp_errors, icmp.dns), (None, 0, None));
+        assert_eq!((icmp.icmp_errors, icmp.dns), (0, None));
         let tunnel = v1::Tunnel {
             kind: "vxlan".into(),
             network_id: Some(42),
@@ -467,6 +469,7 @@ mod tests {
             dst_ip: vec![0xfe; 16],
             deeper: true,
         };
+        assert_eq!(icmp.tunnel.as_ref(), Some(&tunnel));
         assert_eq!(udp.tunnel, Some(tunnel));
         let last = v1::IcmpError { r#type: 3, code: 1 };
         assert_eq!((udp.icmp_errors, udp.icmp_last), (1, Some(last)));
