@@ -4,6 +4,7 @@
 //! here; `xtask/fixtures/lab-labels.csv` is compared with both.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
@@ -196,6 +197,11 @@ fn quoted(field: &str) -> String {
 /// # Errors
 /// The file is another one's, or the disk is full.
 pub(super) fn add(path: &Path, line: &Line) -> anyhow::Result<()> {
+    // Another lab may write into the same directory.
+    let directory = path.parent().context("labels stand in no directory")?;
+    let locked =
+        File::open(directory).with_context(|| format!("cannot open {}", directory.display()))?;
+    locked.lock().context("cannot lock the directory")?;
     let mut lines = BTreeMap::new();
     if path.exists() {
         let text = std::fs::read_to_string(path)

@@ -201,13 +201,13 @@ exec dovecot -F -c /tmp/d.conf
 /// A mail server that takes everything.
 pub(super) const SMTP: Server = server(
     25,
-    "exec python3 -m aiosmtpd -n -c aiosmtpd.handlers.Sink -l 0.0.0.0:25",
+    "exec /usr/bin/python3 -m aiosmtpd -n -c aiosmtpd.handlers.Sink -l 0.0.0.0:25",
 );
 
 /// The same for submission.
 pub(super) const SUBMISSION: Server = server(
     587,
-    "exec python3 -m aiosmtpd -n -c aiosmtpd.handlers.Sink -l 0.0.0.0:587",
+    "exec /usr/bin/python3 -m aiosmtpd -n -c aiosmtpd.handlers.Sink -l 0.0.0.0:587",
 );
 
 /// Samba with one share.
@@ -362,7 +362,7 @@ class Tracker(http.server.BaseHTTPRequestHandler):
         pass
 http.server.ThreadingHTTPServer(("0.0.0.0", 6969), Tracker).serve_forever()
 CONF
-exec python3 /tmp/tracker.py
+exec /usr/bin/python3 /tmp/tracker.py
 "#,
 );
 

@@ -24,7 +24,7 @@ use crate::lab::space::{NAME_PREFIX, NETNS_DIR, ip, ip_batch, mac_text, remove};
 use crate::sys;
 
 /// Longest wait for a server to listen.
-const READY_PATIENCE: Duration = Duration::from_secs(40);
+const READY_PATIENCE: Duration = Duration::from_secs(90);
 /// Namespace of bridges and gateway.
 const NET: &str = "net";
 /// Ends of the wire, in [`NET`].
@@ -46,6 +46,8 @@ export HOME=/root LC_ALL=C
 printf '127.0.0.1 localhost\n%s' "$hosts" >/etc/hosts
 rm -f /etc/resolv.conf; printf 'nameserver %s\noptions timeout:2 attempts:2\n' "$resolver" >/etc/resolv.conf
 printf 'passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n' >/etc/nsswitch.conf
+# Names give the IPv4 address first: not every server listens on both.
+echo 'precedence ::ffff:0:0/96 100' >/etc/gai.conf
 mkdir -p /etc/ssh/ssh_config.d /root/.ssh
 printf 'StrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nLogLevel ERROR\n' >/etc/ssh/ssh_config.d/lab.conf
 seq -f 'word-%04g' 1 3000 >words
