@@ -1,6 +1,7 @@
-//! Trees as flat arrays, walked for many rows at once.
+//! Trees as flat arrays, checked; how rows are walked through them stands in [`super::serving`].
 
-use super::{Explanation, LANES};
+use super::Explanation;
+use super::serving::{Leaves, Serving};
 use crate::flow::FEATURES;
 
 /// The share 1 in the fixed-point shares of nodes.
@@ -174,7 +175,7 @@ impl Tree {
         })
     }
 
-    /// The leaf a row ends in, found one row at a time: the reference for [`Forest::walk`].
+    /// The leaf a row ends in, found node by node: the reference for [`Forest::walk`].
     #[must_use]
     pub fn leaf(&self, row: &[f32; FEATURES]) -> usize {
         let mut at = 0;
@@ -186,21 +187,6 @@ impl Tree {
             at = usize::from(node.next(row[usize::from(node.feature)]));
         }
     }
-
-    /// Class shares of a leaf, normal left out.
-    fn classes_of(&self, leaf: usize, attack_classes: usize) -> &[u16] {
-        let at = usize::from(self.leaf_rank[leaf]) * attack_classes;
-        &self.leaf_classes[at..at + attack_classes]
-    }
-}
-
-/// Leaves reached by the rows of one walk: scratch space of 16 KiB.
-pub struct Leaves(Box<[[u16; LANES]; TREES_MAX]>);
-
-impl Default for Leaves {
-    fn default() -> Self {
-        Self(Box::new([[0; LANES]; TREES_MAX]))
-    }
 }
 
 /// Trees of one set of classes.
@@ -208,6 +194,7 @@ impl Default for Leaves {
 pub struct Forest {
     trees: Vec<Tree>,
     attack_classes: usize,
+    serving: Serving,
 }
 
 impl Forest {
@@ -222,7 +209,16 @@ impl Forest {
         if !(2..=CLASSES_MAX).contains(&classes) {
             return Err("fewer than 2 or more than 32 classes");
         }
+        // Half of the nodes of a tree, and one, are leaves.
+        let shares = |tree: &Tree| tree.nodes.len().div_ceil(2) * (classes - 1);
+        if trees
+            .iter()
+            .any(|tree| tree.leaf_classes.len() != shares(tree))
+        {
+            return Err("a tree of another number of classes");
+        }
         Ok(Self {
+            serving: Serving::new(&trees, classes - 1),
             trees,
             attack_classes: classes - 1,
         })
@@ -239,34 +235,16 @@ impl Forest {
     #[must_use]
     pub fn judge_all(&self, rows: &[[f32; FEATURES]]) -> Vec<(f32, u8)> {
         let mut leaves = Leaves::default();
-        let mut judged = Vec::with_capacity(rows.len());
-        for rows in rows.chunks(LANES) {
-            let sums = self.walk(rows, &mut leaves);
-            for (lane, sum) in sums.into_iter().enumerate().take(rows.len()) {
-                judged.push((self.score_of(sum), self.attack_class(lane, &leaves)));
-            }
-        }
-        judged
+        let judge = |row| {
+            let score = self.score_of(self.walk(row, &mut leaves));
+            (score, self.attack_class(&leaves))
+        };
+        rows.iter().map(judge).collect()
     }
 
-    /// Sums of attack shares over the trees of up to [`LANES`] rows; the leaves reached go to
-    /// `leaves`.
-    pub(super) fn walk(&self, rows: &[[f32; FEATURES]], leaves: &mut Leaves) -> [u32; LANES] {
-        let mut sums = [0_u32; LANES];
-        for (tree, reached) in self.trees.iter().zip(leaves.0.iter_mut()) {
-            let mut at = [0_u16; LANES];
-            for _ in 0..tree.depth {
-                for (lane, row) in at.iter_mut().zip(rows) {
-                    let node = &tree.nodes[usize::from(*lane)];
-                    *lane = node.next(row[usize::from(node.feature)]);
-                }
-            }
-            for (sum, lane) in sums.iter_mut().zip(at).take(rows.len()) {
-                *sum += u32::from(tree.attack[usize::from(lane)]);
-            }
-            *reached = at;
-        }
-        sums
+    /// Sum of attack shares over the trees; the leaves reached stay in `leaves`.
+    pub(super) fn walk(&self, row: &[f32; FEATURES], leaves: &mut Leaves) -> u32 {
+        self.serving.walk(&self.trees, row, leaves)
     }
 
     /// Score of a sum of attack shares over all trees.
@@ -281,22 +259,11 @@ impl Forest {
         (sum / (f64::from(SHARE_ONE) * self.trees.len() as f64)) as f32
     }
 
-    /// Most probable attack class of the row in `lane` of the last walk; the lowest of equals.
-    pub(super) fn attack_class(&self, lane: usize, leaves: &Leaves) -> u8 {
-        let mut sums = [0_u32; CLASSES_MAX];
-        for (tree, reached) in self.trees.iter().zip(leaves.0.iter()) {
-            let shares = tree.classes_of(usize::from(reached[lane]), self.attack_classes);
-            for (sum, share) in sums.iter_mut().zip(shares) {
-                *sum += u32::from(*share);
-            }
-        }
-        let mut best = 0;
-        for class in 1..self.attack_classes {
-            if sums[class] > sums[best] {
-                best = class;
-            }
-        }
-        best as u8 + 1
+    /// Most probable attack class of the row of the last walk; the lowest of equals.
+    pub(super) fn attack_class(&self, leaves: &Leaves) -> u8 {
+        let sums = self.serving.class_shares(leaves);
+        let sums = &sums.as_flattened()[..self.attack_classes];
+        first_of_most(sums) as u8 + 1
     }
 
     /// See [`super::Model::votes`].
@@ -310,26 +277,12 @@ impl Forest {
 
     /// See [`super::Model::majority`].
     pub(super) fn majority(&self, rows: &[[f32; FEATURES]], leaves: &mut Leaves) -> Vec<u8> {
-        let mut classes = Vec::with_capacity(rows.len());
-        for rows in rows.chunks(LANES) {
-            self.walk(rows, leaves);
-            for lane in 0..rows.len() {
-                // A vote has seven bits.
-                let mut votes = [0_u16; 128];
-                for (tree, reached) in self.trees.iter().zip(leaves.0.iter()) {
-                    let leaf = &tree.nodes[usize::from(reached[lane])];
-                    votes[usize::from(leaf.vote())] += 1;
-                }
-                let mut best = 0;
-                for class in 1..=self.attack_classes {
-                    if votes[class] > votes[best] {
-                        best = class;
-                    }
-                }
-                classes.push(best as u8);
-            }
-        }
-        classes
+        let vote = |row| {
+            self.walk(row, leaves);
+            let votes = self.serving.votes(leaves);
+            first_of_most(&votes[..=self.attack_classes]) as u8
+        };
+        rows.iter().map(vote).collect()
     }
 
     /// See [`super::Model::explain`].
@@ -352,4 +305,15 @@ impl Forest {
             contributions: parts.map(|part| self.scaled(part as f64)),
         }
     }
+}
+
+/// Where the greatest number stands first.
+fn first_of_most(numbers: &[u32]) -> usize {
+    let mut best = 0;
+    for (at, number) in numbers.iter().enumerate() {
+        if *number > numbers[best] {
+            best = at;
+        }
+    }
+    best
 }

@@ -9,6 +9,7 @@ mod describe;
 mod forest;
 mod format;
 mod self_test;
+mod serving;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -22,15 +23,13 @@ pub(crate) use describe::schema_line;
 pub use describe::{
     Comparison, Importance, Summary, VerdictChanges, compare, made_up_rows, summary,
 };
-pub use forest::{Forest, Leaves, Node, SHARE_ONE, Tree};
+pub use forest::{Forest, Node, SHARE_ONE, Tree};
 #[cfg(feature = "train")]
 pub(crate) use format::hex;
 pub(crate) use format::read;
 pub use format::{FORMAT_VERSION, MODEL_BYTES_MAX, ModelError, encode};
 pub use self_test::{SELF_TEST_ROWS_MAX, SelfTest};
-
-/// Rows that are walked through a tree together: their memory waits overlap.
-pub const LANES: usize = 16;
+pub use serving::Leaves;
 
 /// The model compiled into this build.
 static EMBEDDED: &[u8] = include_bytes!("../../model/netml.model");
@@ -195,8 +194,8 @@ impl Model {
         &self.parts
     }
 
-    /// Judges rows; `out` has their length. Rows are walked [`LANES`] at once, tree by tree; the
-    /// sums are of integers, so that neither the order nor the company of a row changes its result.
+    /// Judges rows; `out` has their length. Each row is walked through all trees at once; the sums
+    /// are of integers, so that neither the order of trees nor the processor changes a result.
     pub fn judge(&self, rows: &[[f32; FEATURES]], out: &mut [Judgement]) {
         self.judge_in(rows, out, &mut Leaves::default());
     }
@@ -204,21 +203,19 @@ impl Model {
     /// [`Self::judge`] in scratch space of the caller's, so that nothing is allocated.
     pub fn judge_in(&self, rows: &[[f32; FEATURES]], out: &mut [Judgement], leaves: &mut Leaves) {
         debug_assert_eq!(rows.len(), out.len());
-        for (rows, out) in rows.chunks(LANES).zip(out.chunks_mut(LANES)) {
-            let sums = self.parts.forest.walk(rows, leaves);
-            for (lane, judgement) in out.iter_mut().enumerate() {
-                let score = self.parts.forest.score_of(sums[lane]);
-                let class = if score >= self.parts.unsure {
-                    self.parts.forest.attack_class(lane, leaves)
-                } else {
-                    0
-                };
-                *judgement = Judgement {
-                    score,
-                    probability: self.probability(score),
-                    class,
-                };
-            }
+        let forest = &self.parts.forest;
+        for (row, judgement) in rows.iter().zip(out) {
+            let score = forest.score_of(forest.walk(row, leaves));
+            let class = if score >= self.parts.unsure {
+                forest.attack_class(leaves)
+            } else {
+                0
+            };
+            *judgement = Judgement {
+                score,
+                probability: self.probability(score),
+                class,
+            };
         }
     }
 
@@ -229,8 +226,8 @@ impl Model {
         self.parts.forest.votes(row, self.parts.classes.len())
     }
 
-    /// The class most trees vote for, per row; the lowest of equals. What [`Self::votes`] counts, for
-    /// many rows at once.
+    /// The class most trees vote for, per row; the lowest of equals. What [`Self::votes`] counts, by
+    /// the walk that serves.
     #[must_use]
     pub fn majority(&self, rows: &[[f32; FEATURES]], leaves: &mut Leaves) -> Vec<u8> {
         self.parts.forest.majority(rows, leaves)
