@@ -334,8 +334,40 @@ fn tests(context: &Context) -> anyhow::Result<Outcome> {
     if context.all {
         // Every capture is compared with tshark, not a chosen part.
         command.env("NETML_EVERY", "1");
+        if context.data.is_some() {
+            match reference_python() {
+                Ok(python) => {
+                    command.env("NETML_PYTHON", python);
+                }
+                // The tests say themselves that they skip; here is the reason.
+                Err(error) => eprintln!("no scikit-learn to compare with: {error:#}"),
+            }
+        }
     }
     done(&mut command, "tests")
+}
+
+/// A Python with scikit-learn, in the user's cache: made once, kept out of the repository.
+fn reference_python() -> anyhow::Result<PathBuf> {
+    const SCIKIT_LEARN: &str = "scikit-learn==1.7.2";
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
+        .context("neither XDG_CACHE_HOME nor HOME is set")?;
+    let folder = cache.join("netml/reference");
+    let python = folder.join("bin/python");
+    let has_it = Command::new(&python)
+        .args(["-c", "import sklearn"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !has_it {
+        let mut venv = Command::new("python3");
+        done(venv.args(["-m", "venv"]).arg(&folder), "reference-venv")?;
+        let mut pip = Command::new(&python);
+        pip.args(["-m", "pip", "install", "--quiet", SCIKIT_LEARN]);
+        done(&mut pip, "reference-pip")?;
+    }
+    Ok(python)
 }
 
 fn tool(program: &str, arguments: &[&str]) -> anyhow::Result<Outcome> {

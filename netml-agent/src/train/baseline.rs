@@ -7,7 +7,7 @@ use super::validate::RowScore;
 use crate::flow::FEATURES;
 use crate::flow::schema::FEATURE_SPECS;
 
-/// A way to answer; each calls a row an attack or not.
+/// A way to answer; each calls a row an attack or not, by a score of one half or more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Baseline {
     /// Everything is benign.
@@ -87,7 +87,7 @@ impl Baseline {
                 let judged = tree.judge_all(&features);
                 judged
                     .into_iter()
-                    .map(|(score, _)| say(score >= 0.5))
+                    .map(|(score, class)| RowScore { score, class })
                     .collect()
             }
             Self::Logistic => {
@@ -102,9 +102,12 @@ impl Baseline {
                     .map(|&(row, class)| (values(row), class != 0))
                     .collect();
                 let line = Line::fit(&learnt);
-                rows.iter()
-                    .map(|&row| say(line.margin(&values(row)) > 0.0))
-                    .collect()
+                let share = |row: usize| (1.0 + (-line.margin(&values(row))).exp()).recip() as f32;
+                let graded = |score: f32| RowScore {
+                    score,
+                    ..say(score >= 0.5)
+                };
+                rows.iter().map(|&row| graded(share(row))).collect()
             }
             Self::Rules => rows
                 .iter()

@@ -222,7 +222,7 @@ impl<'a> Training<'a> {
 
     /// Every training row with its class and weight: attack and normal weigh alike, classes of
     /// attack as they are drawn, the cells of a class alike, and so the rows of a cell.
-    fn weighted(&self) -> impl Iterator<Item = (usize, usize, f64)> {
+    pub(super) fn weighted(&self) -> impl Iterator<Item = (usize, usize, f64)> {
         let shares = self.attack_shares();
         self.cells
             .iter()

@@ -12,14 +12,20 @@
 
 pub mod baseline;
 pub mod captures;
+pub mod cells;
 pub mod classes;
 pub mod cross;
 pub mod dataset;
 pub mod evaluate;
 pub mod forest;
+pub mod importance;
 pub mod labels;
 pub mod metrics;
+pub mod probes;
 pub mod random;
+#[cfg(test)]
+mod reference_tests;
+pub mod report;
 pub mod table;
 pub mod tables;
 pub mod threshold;

@@ -19,8 +19,8 @@ pub const GROUP_FLOWS_MIN: usize = 100;
 /// Silence that ends an episode.
 pub const EPISODE_GAP_MS: u64 = 5 * 60 * 1000;
 
-const MINUTE_MS: u64 = 60 * 1000;
-const HOST_DAY_MINUTES: f64 = 1_440.0;
+pub(super) const MINUTE_MS: u64 = 60 * 1000;
+pub(super) const HOST_DAY_MINUTES: f64 = 1_440.0;
 
 /// Bins of the calibration before neighbours are merged.
 const CALIBRATION_BINS: usize = 48;
@@ -126,7 +126,7 @@ pub(super) fn attack_weights(table: &Table, flows: &[FlowScore]) -> Vec<f64> {
 }
 
 /// The lowest score at which the weights at or above sum to no more than `budget`.
-fn lowest_within(scores: &[(f32, f64)], budget: f64) -> f32 {
+pub(super) fn lowest_within(scores: &[(f32, f64)], budget: f64) -> f32 {
     let mut ordered: Vec<(f32, f64)> = scores.iter().copied().filter(|s| s.1 > 0.0).collect();
     ordered.sort_by(|a, b| b.0.total_cmp(&a.0));
     let mut sum = 0.0;
@@ -142,7 +142,7 @@ fn lowest_within(scores: &[(f32, f64)], budget: f64) -> f32 {
 }
 
 /// Share of the weights at or above a threshold.
-fn at_or_above(scores: &[(f32, f64)], threshold: f32) -> f64 {
+pub(super) fn at_or_above(scores: &[(f32, f64)], threshold: f32) -> f64 {
     scores
         .iter()
         .filter(|(score, _)| *score >= threshold)

@@ -28,7 +28,7 @@ fn scored(items: &[(u32, u32, u32, u64, bool, f32)]) -> (Table, Vec<RowScore>, V
             rows: at..at + 1,
             score,
             class: 1,
-            by_rule: false,
+            rule: None,
             weight: 1.0,
         });
     }

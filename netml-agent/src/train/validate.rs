@@ -26,6 +26,12 @@ pub struct Folds {
 }
 
 impl Folds {
+    /// Fold of a row of the table.
+    #[must_use]
+    pub fn fold(&self, table: &Table, row: usize) -> usize {
+        self.of_group[table.rows[row].group as usize]
+    }
+
     /// Spreads the groups over `count` folds so that each has its part of the attack and of the
     /// benign rows as far as whole groups allow; 0 makes one fold of each group.
     ///
@@ -94,6 +100,68 @@ pub struct RowScore {
     pub class: u8,
 }
 
+/// Forests that never saw the fold they judge.
+pub struct Judges {
+    /// What each leaves out.
+    pub folds: Folds,
+    /// Class names of all rows.
+    pub classes: Vec<String>,
+    /// Seed they were grown with.
+    pub seed: u64,
+    /// Per fold its forest, and its classes by the names of all rows.
+    forests: Vec<(Forest, Vec<u8>)>,
+}
+
+impl Judges {
+    /// Grows a forest for each fold.
+    ///
+    /// # Errors
+    /// [`FitError`] where the rows outside a fold are of one class.
+    pub fn grow(table: &Table, folds: &Folds, settings: &Settings) -> Result<Self, FitError> {
+        let classes = Training::new(table, |_| true)?.classes;
+        let mut forests = Vec::new();
+        for fold in 0..folds.count {
+            let training = Training::new(table, |row| folds.fold(table, row) != fold)?;
+            let settings = Settings {
+                seed: settings.seed.wrapping_add(1 + fold as u64),
+                ..settings.clone()
+            };
+            let of_all = |name: &String| classes.iter().position(|of_all| of_all == name);
+            let to_all = training.classes.iter().map(of_all);
+            let to_all: Vec<u8> = to_all.map(|class| class.unwrap_or(0) as u8).collect();
+            forests.push((forest::fit(&training, &settings)?, to_all));
+        }
+        Ok(Self {
+            folds: folds.clone(),
+            classes,
+            seed: settings.seed,
+            forests,
+        })
+    }
+
+    /// Scores of all rows, each by the forest of its fold; 0 of rows that only train. `features`
+    /// gives those of a row.
+    #[must_use]
+    pub fn scores(
+        &self,
+        table: &Table,
+        features: impl Fn(usize) -> [f32; FEATURES] + Sync,
+    ) -> Vec<RowScore> {
+        let mut scores = vec![RowScore::default(); table.rows.len()];
+        for (fold, (forest, to_all)) in self.forests.iter().enumerate() {
+            let held_out: Vec<usize> = (0..table.rows.len())
+                .filter(|&row| self.folds.fold(table, row) == fold)
+                .collect();
+            let judged = judge(forest, &held_out, &features);
+            for (row, (score, class)) in held_out.into_iter().zip(judged) {
+                let class = to_all[usize::from(class)];
+                scores[row] = RowScore { score, class };
+            }
+        }
+        scores
+    }
+}
+
 /// Scores of all rows, each by a forest grown without its fold; 0 of rows that only train.
 ///
 /// # Errors
@@ -103,45 +171,22 @@ pub fn out_of_fold(
     folds: &Folds,
     settings: &Settings,
 ) -> Result<Vec<RowScore>, FitError> {
-    let all = Training::new(table, |_| true)?;
-    let mut scores = vec![RowScore::default(); table.rows.len()];
-    for fold in 0..folds.count {
-        let fold_of = |row: usize| folds.of_group[table.rows[row].group as usize];
-        let training = Training::new(table, |row| fold_of(row) != fold)?;
-        let settings = Settings {
-            seed: settings.seed.wrapping_add(1 + fold as u64),
-            ..settings.clone()
-        };
-        let grown = forest::fit(&training, &settings)?;
-        let held_out: Vec<usize> = (0..table.rows.len())
-            .filter(|&row| fold_of(row) == fold)
-            .collect();
-        let judged = judge(&grown, table, &held_out);
-        let to_all: Vec<u8> = training
-            .classes
-            .iter()
-            .map(|name| all.classes.iter().position(|of_all| of_all == name))
-            .map(|class| class.unwrap_or(0) as u8)
-            .collect();
-        for (row, (score, class)) in held_out.into_iter().zip(judged) {
-            let class = to_all[usize::from(class)];
-            scores[row] = RowScore { score, class };
-        }
-    }
-    Ok(scores)
+    let judges = Judges::grow(table, folds, settings)?;
+    Ok(judges.scores(table, |row| table.rows[row].features))
 }
 
 /// Rows judged at once by one thread.
 const CHUNK_ROWS: usize = 4_096;
 
 /// Scores and classes of some rows, in their order.
-fn judge(forest: &Forest, table: &Table, rows: &[usize]) -> Vec<(f32, u8)> {
+fn judge(
+    forest: &Forest,
+    rows: &[usize],
+    of_row: &(impl Fn(usize) -> [f32; FEATURES] + Sync),
+) -> Vec<(f32, u8)> {
     let chunks: Vec<&[usize]> = rows.chunks(CHUNK_ROWS).collect();
     let judged = parallel(chunks.len(), |chunk| {
-        let features: Vec<[f32; FEATURES]> = chunks[chunk]
-            .iter()
-            .map(|&row| table.rows[row].features)
-            .collect();
+        let features: Vec<[f32; FEATURES]> = chunks[chunk].iter().map(|&row| of_row(row)).collect();
         forest.judge_all(&features)
     });
     judged.concat()
@@ -159,8 +204,8 @@ pub struct FlowScore {
     pub score: f32,
     /// Class at that score.
     pub class: u8,
-    /// A rule spoke at one of its rows and was not withdrawn.
-    pub by_rule: bool,
+    /// The rule that spoke at one of its rows and was not withdrawn.
+    pub rule: Option<Rule>,
     /// Flows it stands for.
     pub weight: f64,
 }
@@ -168,6 +213,16 @@ pub struct FlowScore {
 /// Flows of the table by their highest score, those of groups that only train left out.
 #[must_use]
 pub fn flow_scores(table: &Table, scores: &[RowScore]) -> Vec<FlowScore> {
+    flow_scores_by(table, scores, |_| true)
+}
+
+/// The same by the rules for which `counts` holds.
+#[must_use]
+pub fn flow_scores_by(
+    table: &Table,
+    scores: &[RowScore],
+    counts: impl Fn(Rule) -> bool,
+) -> Vec<FlowScore> {
     let rev_payload = FEATURE_SPECS
         .iter()
         .position(|spec| spec.name == REV_PAYLOAD);
@@ -181,7 +236,7 @@ pub fn flow_scores(table: &Table, scores: &[RowScore]) -> Vec<FlowScore> {
         FlowScore {
             score: best.score,
             class: best.class,
-            by_rule: rule_of(&table.rows[rows.clone()], rev_payload).is_some(),
+            rule: rule_of(&table.rows[rows.clone()], rev_payload, &counts),
             weight: f64::from(table.rows[rows.start].stands_for),
             rows,
         }
@@ -196,10 +251,15 @@ pub fn flow_scores(table: &Table, scores: &[RowScore]) -> Vec<FlowScore> {
 
 /// The rule that a flow's rows leave standing, as in the engine: one that rests on silence is
 /// withdrawn once something came back.
-fn rule_of(rows: &[Row], rev_payload: Option<usize>) -> Option<Rule> {
+fn rule_of(
+    rows: &[Row],
+    rev_payload: Option<usize>,
+    counts: &impl Fn(Rule) -> bool,
+) -> Option<Rule> {
     rows.iter().fold(None, |standing, row| {
         let is_fed = rev_payload.is_some_and(|at| row.features[at] > 0.0);
         row.rule
+            .filter(|rule| counts(*rule))
             .or_else(|| standing.filter(|rule| !(is_fed && rule.rests_on_silence())))
     })
 }
