@@ -275,6 +275,24 @@ fn interfaces_that_come_go_and_are_renamed_are_followed() {
 }
 
 #[test]
+fn the_default_route_is_followed_where_it_moves() {
+    if !kernel::may_load() {
+        return;
+    }
+    let space = Space::new("r", true);
+    space.run("role_routes", "tc", "auto");
+}
+
+#[test]
+fn a_slot_given_to_another_interface_brings_it_nothing_of_the_earlier_one() {
+    if !kernel::may_load() {
+        return;
+    }
+    let space = Space::new("s", false);
+    space.run("role_slot", "tc", "auto");
+}
+
+#[test]
 fn one_interface_more_than_slots_is_refused_counted_and_said() {
     if !kernel::may_load() {
         return;
@@ -727,6 +745,154 @@ fn role_follow() {
     assert_eq!(probe.refusals(), 0);
     // None of the above was for want of the one that was there all the time.
     assert_eq!(names(&probe), [of(0, "a0")]);
+}
+
+#[test]
+#[ignore = "a role of the tests above"]
+fn role_routes() {
+    if !in_role() {
+        return;
+    }
+    sh(
+        "ip link add a1 address 02:00:00:00:01:01 type veth peer name a9; \
+        ip addr add 10.98.0.1/24 dev a1; ip link set a1 up; ip link set a9 up; \
+        ip neigh add 10.98.0.2 lladdr 02:00:00:00:01:02 dev a1 nud permanent; \
+        ip route add default via 10.97.0.2 dev a0",
+    );
+    let (mut probe, _ring) = Probe::attach(&ProbeSettings {
+        interfaces: Vec::new(),
+        ..settings()
+    })
+    .unwrap();
+    let listener = probe.take_listener().unwrap();
+    let of = |slot, name: &str| (slot, name.to_owned());
+    assert_eq!(names(&probe), [of(0, "a0")]);
+    // Other routes are no news, and without a default route all stays as it was.
+    listener.drain().unwrap();
+    sh("ip route add 10.99.0.0/16 dev a1; ip route del 10.99.0.0/16");
+    assert!(listener.drain().unwrap().is_none());
+    sh("ip route del default");
+    let events = follow(&mut probe, &listener, |_| true);
+    assert!(events.is_empty(), "{events:?}");
+    assert_eq!(names(&probe), [of(0, "a0")]);
+    // It leads elsewhere: the new one first.
+    sh("ip route add default via 10.98.0.2 dev a1");
+    let events = follow(&mut probe, &listener, |probe| names(probe) == [of(1, "a1")]);
+    assert!(
+        matches!(
+            &events[..],
+            [LinkEvent::Attached(new), LinkEvent::Left(old)] if new.name == "a1" && old.name == "a0"
+        ),
+        "{events:?}"
+    );
+    let sent = |probe: &Probe, of: u32| {
+        let all = probe.counters().unwrap();
+        let totals = all
+            .iter()
+            .find(|(slot, direction, _)| (*slot, *direction) == (of, Direction::Egress));
+        totals.unwrap().2.packets
+    };
+    send(A, B, 3);
+    let (from, to) = (Ipv4Addr::new(10, 98, 0, 1), Ipv4Addr::new(10, 98, 0, 2));
+    send(from, to, 7);
+    assert!(eventually(|| sent(&probe, 1) == 7), "{}", sent(&probe, 1));
+    assert_eq!(sent(&probe, 0), 0, "nothing is left on the old one");
+    // Two default routes lead through both, in one step as well as in two.
+    sh("ip route add default via 10.97.0.2 dev a0 metric 50");
+    follow(&mut probe, &listener, |probe| probe.interfaces().len() == 2);
+    assert_eq!(names(&probe), [of(1, "a1"), of(2, "a0")]);
+    sh("ip link del a1");
+    let events = follow(&mut probe, &listener, |probe| names(probe) == [of(2, "a0")]);
+    assert!(
+        matches!(&events[..], [LinkEvent::Gone(gone)] if gone.name == "a1"),
+        "{events:?}"
+    );
+}
+
+#[test]
+#[ignore = "a role of the tests above"]
+fn role_slot() {
+    if !in_role() {
+        return;
+    }
+    const SENT_BEFORE: u32 = 200;
+    const SENT_BEHIND: u32 = 90;
+    sh("for i in $(seq 32); do ip link add c$i type veth peer name d$i; done");
+    // A ring so small that packets are counted by flow.
+    let (mut probe, mut ring) = Probe::attach(&ProbeSettings {
+        interfaces: vec!["a0".to_owned(), "c*".to_owned(), "d*".to_owned()],
+        ring_bytes: 4096,
+        slot_rest_ns: 0,
+        ..settings()
+    })
+    .unwrap();
+    let listener = probe.take_listener().unwrap();
+    let mut maps = probe.take_flow_maps().unwrap();
+    assert_eq!(probe.interfaces().len(), 64);
+    let waits = |event: &LinkEvent| match event {
+        LinkEvent::Refused { name, .. } => name.clone(),
+        other => panic!("{other:?}"),
+    };
+    let waiting: Vec<_> = probe.take_events().iter().map(waits).collect();
+    assert_eq!(waiting.len(), 1);
+    let mut counted = || {
+        let mut frames = 0;
+        // The datagrams: errors about them and what other interfaces see are others' matter.
+        maps.read(
+            0,
+            |_| true,
+            |totals| {
+                if (totals.key.slot, totals.key.ip_protocol) == (0, 17) {
+                    frames += totals.frames();
+                }
+            },
+        )
+        .unwrap();
+        frames
+    };
+    let of = |probe: &Probe, slot| {
+        let all = probe.counters().unwrap().into_iter();
+        all.filter(|(found, direction, _)| (*found, *direction) == (slot, Direction::Egress))
+            .map(|(_, _, totals)| (totals.recorded, totals.mapped, totals.frames))
+            .next()
+    };
+    let unknown = netml_common::counters::UNKNOWN_SLOT;
+    send(A, B, SENT_BEFORE);
+    let all_sent = || of(&probe, 0).unwrap().2 == u64::from(SENT_BEFORE);
+    assert!(eventually(all_sent), "{:?}", of(&probe, 0));
+    let before = of(&probe, 0).unwrap();
+    assert!(
+        before.1 > 0 && before.0 + before.1 == before.2,
+        "{before:?}"
+    );
+    assert_eq!(counted(), before.1);
+    drain(&mut ring);
+    // It goes, and the one that waits has its slot.
+    sh("ip link del a0");
+    follow(&mut probe, &listener, |probe| {
+        probe.interfaces().iter().any(|i| i.name == waiting[0])
+    });
+    let new = probe.interfaces().iter().find(|i| i.name == waiting[0]);
+    assert_eq!(new.unwrap().slot, 0);
+    assert_eq!(of(&probe, 0), Some((0, 0, 0)));
+    assert_eq!(of(&probe, unknown), Some(before));
+    assert_eq!(counted(), 0);
+    // The same flow through it: what was told is not told again, and totals begin at zero.
+    let (name, number) = (&waiting[0], &waiting[0][1..]);
+    sh(&format!(
+        "ip link set c{number} up; ip link set d{number} up; ip addr add {A}/24 dev {name}; \
+        ip neigh replace {B} lladdr {B_MAC} dev {name} nud permanent"
+    ));
+    send(A, B, SENT_BEHIND);
+    let all_sent = || of(&probe, 0).unwrap().2 == u64::from(SENT_BEHIND);
+    assert!(eventually(all_sent), "{:?}", of(&probe, 0));
+    let behind = of(&probe, 0).unwrap();
+    assert!(
+        behind.1 > 0 && behind.0 + behind.1 == behind.2,
+        "{behind:?}"
+    );
+    assert_eq!(counted(), behind.1);
+    assert_eq!(of(&probe, unknown), Some(before));
 }
 
 #[test]

@@ -128,13 +128,16 @@ fn interface(body: &[u8]) -> Option<Interface> {
     })
 }
 
+/// True where the body of an RTM_NEWROUTE or RTM_DELROUTE message is about a default route of the
+/// main table.
+pub(super) fn is_default_route(body: &[u8]) -> bool {
+    let (dst_bits, table, kind) = (body.get(1), body.get(4), body.get(7));
+    dst_bits == Some(&0) && table == Some(&RT_TABLE_MAIN) && kind == Some(&RTN_UNICAST)
+}
+
 /// The body of an RTM_NEWROUTE message: adds the interfaces of a default route.
 fn default_route(body: &[u8], indices: &mut Vec<u32>) {
-    let (Some(&dst_bits), Some(&table), Some(&kind)) = (body.get(1), body.get(4), body.get(7))
-    else {
-        return;
-    };
-    if dst_bits != 0 || table != RT_TABLE_MAIN || kind != RTN_UNICAST {
+    if !is_default_route(body) {
         return;
     }
     for (kind, value) in attributes(body, RTMSG_BYTES) {

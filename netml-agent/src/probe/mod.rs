@@ -81,7 +81,8 @@ pub enum TcMode {
 /// What to attach, and how.
 #[derive(Clone, Debug)]
 pub struct ProbeSettings {
-    /// Names or patterns of the interfaces, see [`Selection`]; none: those with a default route.
+    /// Names or patterns of the interfaces, see [`Selection`]; none: those with a default route, also
+    /// when it moves.
     pub interfaces: Vec<String>,
     /// All interfaces but the loopback.
     pub all: bool,
@@ -97,6 +98,9 @@ pub struct ProbeSettings {
     pub wake_fill_bytes: u32,
     /// Opens tunnels: the flow is that of the packet inside.
     pub decapsulate: bool,
+    /// Time a slot rests after its interface went. Shorter than a minute, and flows of one interface
+    /// may be told under the name of the next: for tests.
+    pub slot_rest_ns: u64,
 }
 
 impl Default for ProbeSettings {
@@ -110,6 +114,7 @@ impl Default for ProbeSettings {
             ring_bytes: RING_BYTES_DEFAULT,
             wake_fill_bytes: WAKE_FILL_BYTES_DEFAULT,
             decapsulate: true,
+            slot_rest_ns: watch::SLOT_REST_NS,
         }
     }
 }
@@ -158,6 +163,8 @@ pub struct Probe {
     /// Totals of interfaces that went and whose slot another one has.
     retired: [InterfaceCounters; 2],
     selection: Selection,
+    /// Nothing was asked for: the selection is that of the default routes.
+    follows_routes: bool,
     /// Interfaces asked for and not watched, by index; true: for want of a slot.
     refused: BTreeMap<u32, bool>,
     refusals: u64,
@@ -181,7 +188,7 @@ impl Probe {
         let asked = Selection::new(&settings.interfaces, settings.all);
         let (chosen, listener) = in_netns(netns.as_ref(), || {
             // Before the list is read, so that nothing falls between.
-            let listener = LinkListener::open();
+            let listener = LinkListener::open(asked.is_empty());
             let existing = list_interfaces()?;
             let chosen = choose(&asked, &existing)?;
             attach::remove_stale(&existing)?;
@@ -191,7 +198,8 @@ impl Probe {
             what: "changes of interfaces",
             source,
         })?;
-        let selection = if asked.is_empty() {
+        let follows_routes = asked.is_empty();
+        let selection = if follows_routes {
             Selection::of_names(&chosen)
         } else {
             asked
@@ -215,9 +223,10 @@ impl Probe {
             counters,
             flows: Some(flows),
             interfaces: Vec::new(),
-            slots: watch::Slots::default(),
+            slots: watch::Slots::new(settings.slot_rest_ns),
             retired: [InterfaceCounters::ZERO; 2],
             selection,
+            follows_routes,
             refused: BTreeMap::new(),
             refusals: 0,
             events: Vec::new(),
@@ -278,22 +287,32 @@ impl Probe {
         self.refused.values().any(|for_slot| *for_slot)
     }
 
-    /// Looks at the interfaces anew: takes in what came, gives up what went, follows names. `gone`
-    /// are indices of links that went meanwhile ([`LinkListener::drain`]).
+    /// Looks at the interfaces anew: takes in what came, gives up what went, follows names, and where
+    /// nothing was asked for the default route: what it left is given up once what it leads through
+    /// now is watched. `gone` are indices of links that went meanwhile ([`LinkListener::drain`]).
     ///
     /// # Errors
-    /// [`ProbeError::Netlink`] where the interfaces cannot be listed.
+    /// [`ProbeError::Netlink`] where interfaces or routes cannot be listed.
     pub fn follow(&mut self, gone: &[u32]) -> Result<(), ProbeError> {
         if self.attached.is_none() {
             return Ok(());
         }
         let existing = in_netns(self.netns.as_ref(), list_interfaces)?;
+        let routed = if self.follows_routes {
+            in_netns(self.netns.as_ref(), default_route_interfaces)?
+        } else {
+            Vec::new()
+        };
+        // Without any default route, as between two leases, all stays as it was.
+        if !routed.is_empty() {
+            self.selection = Selection::of_names(&routed);
+        }
         self.refused.retain(|ifindex, _| {
             !gone.contains(ifindex) && existing.iter().any(|now| now.ifindex == *ifindex)
         });
         for change in watch::changes(&self.selection, &self.interfaces, &existing, gone) {
             match change {
-                Change::Gone(slot) => self.give_up(slot),
+                Change::Gone(slot) => self.give_up(slot, LinkEvent::Gone),
                 Change::Renamed(slot, name) => {
                     for interface in &mut self.interfaces {
                         if interface.slot == slot {
@@ -315,7 +334,26 @@ impl Probe {
                 },
             }
         }
+        self.leave(&routed);
         Ok(())
+    }
+
+    /// Gives up what no default route leads through any more, once one of those it leads through is
+    /// watched.
+    fn leave(&mut self, routed: &[Interface]) {
+        let is_routed = |watched: &AttachedInterface| {
+            routed
+                .iter()
+                .any(|routed| routed.ifindex == watched.ifindex)
+        };
+        let (kept, left): (Vec<_>, Vec<_>) = self.interfaces.iter().partition(|i| is_routed(i));
+        if kept.is_empty() {
+            return;
+        }
+        let left: Vec<u32> = left.iter().map(|interface| interface.slot).collect();
+        for slot in left {
+            self.give_up(slot, LinkEvent::Left);
+        }
     }
 
     /// Gives the interface a slot, tells the programs, then attaches them.
@@ -387,9 +425,8 @@ impl Probe {
         Ok(())
     }
 
-    /// Takes the programs off an interface that went, as far as the kernel has not, and lets its
-    /// slot rest.
-    fn give_up(&mut self, slot: u32) {
+    /// Takes the programs off an interface, as far as the kernel has not, and lets its slot rest.
+    fn give_up(&mut self, slot: u32, event: impl Fn(AttachedInterface) -> LinkEvent) {
         let Some(at) = self.interfaces.iter().position(|i| i.slot == slot) else {
             return;
         };
@@ -402,7 +439,7 @@ impl Probe {
             tracing::warn!(interface = interface.name, %error, "its slot is not cleared");
         }
         self.slots.give(slot, crate::sys::monotonic_ns());
-        self.events.push(LinkEvent::Gone(interface));
+        self.events.push(event(interface));
     }
 
     /// Notes that an interface is not watched, and says it once.

@@ -10,12 +10,14 @@ use netml_common::INTERFACES_MAX;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
-use super::interfaces::Interface;
+use super::interfaces::{Interface, is_default_route};
 use super::netlink::{DATAGRAM_BYTES, message, u32_at};
 use super::selection::Selection;
 use super::{AttachedInterface, ProbeError};
 
 const RTM_DELLINK: u16 = 17;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
 
 /// Datagrams read at one time: more than the socket has room for. What came meanwhile and is left
 /// is read with the next.
@@ -25,27 +27,28 @@ const DATAGRAMS_MAX: usize = 10_000;
 /// flow of the old interface is told under the name of a new one.
 pub(super) const SLOT_REST_NS: u64 = 70_000_000_000;
 
-/// A socket that becomes readable when a link of its network namespace changes.
+/// A socket that becomes readable when a link of its network namespace changes, or where asked for
+/// a default route.
 #[derive(Debug)]
 pub struct LinkListener {
     socket: Socket,
 }
 
 impl LinkListener {
-    /// Listens in the network namespace of the calling thread.
-    pub(super) fn open() -> io::Result<Self> {
+    /// Listens in the network namespace of the calling thread; with `routes`, to routes as well.
+    pub(super) fn open(routes: bool) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::from(libc::AF_NETLINK),
             Type::RAW.nonblocking(),
             Some(Protocol::from(libc::NETLINK_ROUTE)),
         )?;
-        socket.bind(&link_group()?)?;
+        socket.bind(&groups(routes)?)?;
         Ok(Self { socket })
     }
 
-    /// Reads what waits; the indices of links that went, `None` where nothing waited. What else
-    /// changed is not told: links are listed anew after every call, which also makes good what an
-    /// overrun lost.
+    /// Reads what waits; the indices of links that went, `None` where nothing waited but routes to
+    /// somewhere. What else changed is not told: links and default routes are listed anew after every
+    /// call, which also makes good what an overrun lost.
     ///
     /// # Errors
     /// Where the socket cannot be read.
@@ -56,7 +59,7 @@ impl LinkListener {
             match (&self.socket).read(&mut buffer) {
                 Ok(length) => {
                     let datagram = buffer.get(..length).unwrap_or_default();
-                    removed(datagram, gone.get_or_insert_default());
+                    take_news(datagram, &mut gone);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // More changes than the socket had room for: the list tells them all.
@@ -113,19 +116,29 @@ impl LinkNews {
     }
 }
 
-/// The address of the kernel's group for links.
-fn link_group() -> io::Result<SockAddr> {
-    super::netlink::address(libc::RTMGRP_LINK as u32)
+/// The address of the kernel's groups for links and routes.
+fn groups(routes: bool) -> io::Result<SockAddr> {
+    let mut groups = libc::RTMGRP_LINK;
+    if routes {
+        groups |= libc::RTMGRP_IPV4_ROUTE | libc::RTMGRP_IPV6_ROUTE;
+    }
+    super::netlink::address(groups.cast_unsigned())
 }
 
-/// Adds the indices of links that a datagram says are gone.
-fn removed(mut datagram: &[u8], gone: &mut Vec<u32>) {
+/// Makes `gone` something where a datagram has news of links or default routes, and adds the indices
+/// of links that are gone.
+fn take_news(mut datagram: &[u8], gone: &mut Option<Vec<u32>>) {
     while let Some((kind, body, behind)) = message(datagram) {
+        datagram = behind;
+        // A router's table may change all the time.
+        if matches!(kind, RTM_NEWROUTE | RTM_DELROUTE) && !is_default_route(body) {
+            continue;
+        }
+        let gone = gone.get_or_insert_default();
         // Bridges tell of ports that leave them in the same words, under a family of their own.
         if kind == RTM_DELLINK && body.first() == Some(&(libc::AF_UNSPEC as u8)) {
             gone.extend(u32_at(body, 4));
         }
-        datagram = behind;
     }
 }
 
@@ -174,12 +187,13 @@ pub(super) fn changes(
 }
 
 /// Slots not in use.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Slots {
     /// Slots below it were in use at some time.
     unused: u32,
     /// Slots given back, with the time, oldest first.
     resting: VecDeque<(u32, u64)>,
+    rest_ns: u64,
 }
 
 /// A slot to use.
@@ -191,6 +205,15 @@ pub(super) struct Free {
 }
 
 impl Slots {
+    /// All unused; one that is given back rests for so long.
+    pub(super) const fn new(rest_ns: u64) -> Self {
+        Self {
+            unused: 0,
+            resting: VecDeque::new(),
+            rest_ns,
+        }
+    }
+
     /// Takes one that was never used, else the one that has rested longest, and long enough.
     pub(super) fn take(&mut self, now_ns: u64) -> Option<Free> {
         if self.unused < INTERFACES_MAX {
@@ -201,7 +224,7 @@ impl Slots {
             });
         }
         let (slot, since_ns) = *self.resting.front()?;
-        if now_ns.saturating_sub(since_ns) < SLOT_REST_NS {
+        if now_ns.saturating_sub(since_ns) < self.rest_ns {
             return None;
         }
         self.resting.pop_front();
@@ -229,6 +252,8 @@ pub enum LinkEvent {
     Attached(AttachedInterface),
     /// It went; its slot keeps its totals for a while.
     Gone(AttachedInterface),
+    /// The default route leads elsewhere, and it is not watched any more.
+    Left(AttachedInterface),
     /// It has another name, which it is watched under.
     Renamed {
         /// As it is now.
@@ -316,7 +341,7 @@ mod tests {
 
     #[test]
     fn slots_are_used_once_each_and_then_anew_after_their_rest() {
-        let mut slots = Slots::default();
+        let mut slots = Slots::new(SLOT_REST_NS);
         for expected in 0..INTERFACES_MAX {
             let free = slots.take(0).unwrap();
             assert_eq!((free.slot, free.used_before), (expected, false));
@@ -331,19 +356,52 @@ mod tests {
         assert_eq!(slots.take(1_000 + SLOT_REST_NS), None);
     }
 
+    /// A message with a body of 16 bytes.
+    fn told(kind: u16, body: [u8; 16]) -> Vec<u8> {
+        let mut message = 32_u32.to_ne_bytes().to_vec();
+        message.extend(kind.to_ne_bytes());
+        message.extend([0; 10]);
+        message.extend(body);
+        message
+    }
+
     #[test]
     fn only_links_that_go_are_taken_as_gone() {
-        let mut datagram = Vec::new();
-        for (kind, family, ifindex) in [(16_u16, 0_u8, 3_u32), (17, 0, 4), (17, 7, 5)] {
-            datagram.extend(32_u32.to_ne_bytes());
-            datagram.extend(kind.to_ne_bytes());
-            datagram.extend([0; 10]);
-            datagram.extend([family, 0, 0, 0]);
-            datagram.extend(ifindex.to_ne_bytes());
-            datagram.extend([0; 8]);
+        let link = |kind, family, ifindex| {
+            told(
+                kind,
+                [family, 0, 0, 0, ifindex, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            )
+        };
+        let mut gone = None;
+        take_news(
+            &[link(16, 0, 3), link(17, 0, 4), link(17, 7, 5)].concat(),
+            &mut gone,
+        );
+        assert_eq!(gone, Some(vec![4]));
+    }
+
+    #[test]
+    fn of_routes_only_default_ones_are_news() {
+        let route = |kind, dst_bits, table| {
+            told(
+                kind,
+                [2, dst_bits, 0, 0, table, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+            )
+        };
+        let mut gone = None;
+        take_news(
+            &[route(24, 24, 254), route(25, 0, 7), route(25, 32, 255)].concat(),
+            &mut gone,
+        );
+        assert_eq!(gone, None);
+        for kind in [24, 25] {
+            let mut gone = None;
+            take_news(
+                &[route(24, 8, 254), route(kind, 0, 254)].concat(),
+                &mut gone,
+            );
+            assert_eq!(gone, Some(vec![]));
         }
-        let mut gone = Vec::new();
-        removed(&datagram, &mut gone);
-        assert_eq!(gone, [4]);
     }
 }

@@ -82,6 +82,15 @@ pub(super) fn told(unix_ns: u64, link: &LinkEvent) -> v1::Record {
             format!("{} is gone", shown(&interface.name)),
             vec![("interface", interface.name.clone())],
         ),
+        LinkEvent::Left(interface) => (
+            "interface-left",
+            "info",
+            format!(
+                "{} is not watched any more: the default route leads elsewhere",
+                shown(&interface.name)
+            ),
+            vec![("interface", interface.name.clone())],
+        ),
         LinkEvent::Renamed { interface, from } => (
             "interface-renamed",
             "info",
