@@ -21,6 +21,21 @@ from sklearn.ensemble import RandomForestClassifier
 TRAINING_ONLY = {"lab"}
 CATEGORICAL = {"protocol_type", "service", "flag"}
 
+# As netml-agent/src/train/classes.rs has them: kinds to classes, and how often a class is drawn.
+CLASSES = {
+    "scan": ("port_scan", "vuln_scan", "iot_malware_scan", "host_scan"),
+    "syn_flood": ("syn_flood",),
+    "flood": ("udp_flood", "icmp_flood", "reflection_amp"),
+    "http_dos": ("http_flood", "slow_http_dos"),
+    "brute_force": ("brute_force",),
+    "botnet": ("c2_botnet", "c2_framework", "spam_bot"),
+    "dns_tunnel": ("dns_tunnel",),
+    "intrusion": ("exploit_kit", "exploit_zerologon", "lateral_movement"),
+}
+CLASS_OF = {kind: name for name, kinds in CLASSES.items() for kind in kinds}
+WEIGHTS = dict(scan=4.0, syn_flood=4.0, flood=4.0, http_dos=0.5, brute_force=0.5)
+WEIGHTS |= dict(botnet=0.1, dns_tunnel=0.1, intrusion=0.1)
+
 
 def forest(seed, trees=100, rows=4000):
     # A depth of 14 in the trainer is 13 levels of splits.
@@ -73,13 +88,18 @@ def table(path, features):
     scores = numpy.zeros(len(rows))
     for left_out in sorted(set(group) - TRAINING_ONLY):
         train = fit & (group != left_out)
-        # Attack and benign weigh alike, and so do the groups and kinds of either.
+        # Attack and benign weigh alike, classes as they are drawn, the groups and kinds of a class alike.
         weight = numpy.zeros(len(rows))
-        shown = [key for key in cells if key[1] != left_out]
-        for is_attack in (False, True):
-            of_class = [key for key in shown if key[0] == is_attack]
-            for key in of_class:
-                weight[cells[key]] = 1 / len(of_class) / len(cells[key])
+        shown = {}
+        for key in cells:
+            if key[1] != left_out:
+                name = CLASS_OF.get(key[2], key[2]) if key[0] else "normal"
+                shown.setdefault(name, []).append(key)
+        of_attacks = sum(WEIGHTS.get(name, 1.0) for name in shown if name != "normal")
+        for name, keys in shown.items():
+            share = 1.0 if name == "normal" else WEIGHTS.get(name, 1.0) / of_attacks
+            for key in keys:
+                weight[cells[key]] = share / len(keys) / len(cells[key])
         model = forest(1, trees=30)
         model.set_params(class_weight=None)
         # Sampling by weight, since a forest's bootstrap knows none.
