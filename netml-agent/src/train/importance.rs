@@ -50,6 +50,27 @@ pub fn importances(
     all
 }
 
+/// The same for the card of a model, by name, to five digits.
+#[must_use]
+pub fn card(
+    table: &Table,
+    training: &Training<'_>,
+    forest: &Forest,
+    judges: &Judges,
+    false_positive_rate: f64,
+) -> serde_json::Value {
+    let short = |value: f64| (value * 1e5).round() / 1e5;
+    let all = importances(table, training, forest, judges, false_positive_rate);
+    let by_name = |of: fn(&Importance) -> f64| -> serde_json::Map<String, serde_json::Value> {
+        let line = |line: &Importance| (line.feature.to_string(), short(of(line)).into());
+        all.iter().map(line).collect()
+    };
+    serde_json::json!({
+        "permutation_drop_of_recall_on_groups_left_out": by_name(|line| line.permutation),
+        "impurity_share": by_name(|line| line.impurity),
+    })
+}
+
 /// Parts of the decrease of Gini impurity, by feature, over the rows as they are weighed in leaves.
 fn impurity(table: &Table, training: &Training<'_>, forest: &Forest) -> Vec<f64> {
     let classes = training.classes.len();

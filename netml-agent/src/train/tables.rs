@@ -3,7 +3,7 @@
 //! Groups and kinds are merged by name, so that one network may be spread over tables. A capture is
 //! that of its table: where another one has its name, a number is put behind it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -145,11 +145,25 @@ impl Table {
     }
 }
 
-/// Tells in the card's part on data what several tables gave, and which groups only train.
+/// Tells in the card's part on data what each kind has, what several tables gave, and which groups
+/// only train.
 pub(super) fn tell(table: &Table, data: &mut serde_json::Value) {
     if !table.sources.is_empty() {
         data["tables"] = serde_json::json!(table.sources);
     }
+    let mut kinds: BTreeMap<&str, (usize, usize, BTreeSet<&str>)> = BTreeMap::new();
+    for flow in table.flows() {
+        let row = &table.rows[flow.start];
+        let kind = kinds.entry(table.kinds.name(row.kind)).or_default();
+        kind.0 += flow.len();
+        kind.1 += 1;
+        kind.2.insert(table.groups.name(row.group));
+    }
+    let told = kinds.into_iter().map(|(kind, (rows, flows, groups))| {
+        let told = serde_json::json!({ "rows": rows, "flows": flows, "groups": groups });
+        (kind.to_string(), told)
+    });
+    data["by_kind"] = told.collect::<serde_json::Map<_, _>>().into();
     let names = table.groups.all().iter().map(String::as_str);
     let only: Vec<&str> = names.filter(|name| TRAINING_ONLY.contains(name)).collect();
     if !only.is_empty() {

@@ -4,10 +4,11 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::forest::{self, FitError, LEFT_OUT, Settings, Training};
+use super::importance;
 use super::table::Table;
 use super::tables;
 use super::threshold::{self, Budget, Thresholds};
-use super::validate::{self, Folds};
+use super::validate::{self, Folds, Judges};
 use crate::flow::schema;
 use crate::model::{
     Judgement, Model, ModelError, ModelParts, SELF_TEST_ROWS_MAX, SelfTest, encode,
@@ -79,12 +80,15 @@ pub fn train(table: &Table, settings: &TrainSettings) -> Result<Trained, TrainEr
         trees: settings.validation_trees,
         ..settings.forest.clone()
     };
-    let rows = validate::out_of_fold(table, &folds, &validation)?;
+    let judges = Judges::grow(table, &folds, &validation)?;
+    let rows = judges.scores(table, |row| table.rows[row].features);
     let flows = validate::flow_scores(table, &rows);
     let thresholds = threshold::choose(table, &rows, &flows, &settings.budget);
     let forest = forest::fit(&training, &settings.forest)?;
     let mut card = card(table, settings, &folds, &thresholds, &training.classes)?;
     tables::tell(table, &mut card["data"]);
+    let rate = settings.budget.false_positive_rate;
+    card["importances"] = importance::card(table, &training, &forest, &judges, rate);
     let mut parts = ModelParts {
         schema_digest: schema::digest(),
         classes: training.classes,
