@@ -1344,9 +1344,9 @@ fn tunnels() -> Vec<Scenario> {
             WAN,
         ),
         (
-            "key-idle",
+            "key-slow",
             "KEY",
-            "sleep 3 | timeout 50 ncat 127.0.0.1 8088; sleep 40",
+            "for n in $(seq 1 8); do curl -s -m 20 -r 0-300 -o /dev/null http://127.0.0.1:8088/f; sleep 4; done",
             FAR,
         ),
     ] {

@@ -184,7 +184,8 @@ fn file_of(scenario: &Scenario) -> String {
 fn capture(scenario: &Scenario, output: &Path, logs: bool, seed: u64) -> anyhow::Result<Line> {
     scenario.check()?;
     let logs = logs.then(|| output.join(format!("{}.log", scenario.name)));
-    let draft = output.join(format!("{}.pcap", scenario.name));
+    // Another lab may make the same capture in the same directory.
+    let draft = output.join(format!("{}.{}.pcap", scenario.name, std::process::id()));
     let made = record(scenario, logs, &draft, seed).and_then(|counts| {
         check(scenario, counts)?;
         let pcap_bytes = std::fs::metadata(&draft)?.len();
@@ -195,6 +196,7 @@ fn capture(scenario: &Scenario, output: &Path, logs: bool, seed: u64) -> anyhow:
             .context("cannot run gzip")?;
         ensure!(zipped.success(), "gzip failed: is the disk full?");
         let file = file_of(scenario);
+        std::fs::rename(draft.with_extension("pcap.gz"), output.join(&file))?;
         let bytes = std::fs::read(output.join(&file))?;
         let sha256 = Sha256::digest(&bytes);
         Ok(Line {
