@@ -164,13 +164,14 @@ fn folds_keep_groups_whole_and_every_fold_gets_some() {
 
 /// The full reproduction is long and runs where `NETML_LONG` asks for it.
 #[test]
-fn the_committed_table_gives_the_committed_model() {
+fn the_committed_tables_give_the_committed_model() {
     if std::env::var_os("NETML_LONG").is_none() {
         eprintln!("skipped: NETML_LONG does not ask for the long checks");
         return;
     }
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("model");
-    let table = Table::read(&dir.join("features.csv.gz")).expect("the committed table");
+    let tables = ["features.csv.gz", "lab.csv.gz"].map(|name| dir.join(name));
+    let table = Table::read_all(None, &tables).expect("the committed tables");
     let trained = train(&table, &TrainSettings::default()).expect("trains");
     let committed = std::fs::read(dir.join("netml.model")).expect("the committed model");
     assert!(
