@@ -583,6 +583,8 @@ fn sums_of(flows: &str, port: u16) -> [Sum; 2] {
     for line in flows
         .lines()
         .filter(|line| line.contains(&format!(":{port} ")))
+        // What is told of a flow that goes on is told again at its end.
+        .filter(|line| !line.contains(" live "))
     {
         let words: Vec<_> = line.split_whitespace().collect();
         let both = |unit: &str| -> [u64; 2] {

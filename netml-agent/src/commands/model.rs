@@ -373,7 +373,12 @@ fn compared(comparison: &Comparison) -> String {
         return format!("both are model {a}\n");
     }
     let mut text = format!("models {a} and {b}\n");
-    for (name, [a, b]) in comparison.metadata.iter().take(DIFFERENCES_SHOWN) {
+    // What decides verdicts before what the card tells of the training data.
+    let (card, own): (Vec<_>, Vec<_>) = comparison
+        .metadata
+        .iter()
+        .partition(|(name, _)| name.starts_with("card."));
+    for (name, [a, b]) in own.into_iter().chain(card).take(DIFFERENCES_SHOWN) {
         let name = plain(name);
         text += &match (a, b) {
             (Value::Array(a), Value::Array(b)) => {
