@@ -70,7 +70,7 @@ struct Added {
 
 /// The engine. See the module.
 ///
-/// Memory is bounded by [`Settings`]: about 610 bytes a flow and 350 a host and a pair. Nothing is
+/// Memory is bounded by [`Settings`]: about 610 bytes a flow, 450 a host and 350 a pair. Nothing is
 /// allocated per packet once the tables have grown.
 pub struct Engine {
     pub(super) settings: Settings,

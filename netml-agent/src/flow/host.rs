@@ -222,3 +222,6 @@ impl PairWindow {
         self.flows += 1.0;
     }
 }
+
+/// The memory documented per host and pair ([`crate::engine::Engine`]) rests on these.
+const _: () = assert!(size_of::<HostWindow>() <= 400 && size_of::<PairWindow>() <= 300);

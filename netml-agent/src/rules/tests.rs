@@ -307,6 +307,26 @@ fn connections_held_open_at_a_web_server_are_slow_http_and_slow_answers_are_not(
 }
 
 #[test]
+fn connections_that_closed_or_were_forgotten_are_not_held_open() {
+    let (mut closed, mut forgotten) = (Net::new(), Net::new());
+    for n in 0..120 {
+        closed.opened((1, 4000 + n), (2, 80));
+        closed.pass(2 * S);
+        closed.send((1, 4000 + n), (2, 80), 6, FIN_ACK, 0);
+        closed.send((2, 80), (1, 4000 + n), 6, FIN_ACK, 0);
+    }
+    for round in 0..3 {
+        for n in 0..40 {
+            forgotten.opened((1, 4000 + 40 * round + n), (2, 80));
+        }
+        forgotten.pass(2 * S);
+        forgotten.pass(2 * Settings::default().idle_timeout_ns);
+    }
+    assert_eq!(closed.said(), []);
+    assert_eq!(forgotten.said(), []);
+}
+
+#[test]
 fn logins_that_end_alike_are_brute_force_and_work_on_a_host_is_not() {
     let (mut guess, mut work, mut check) = (Net::new(), Net::new(), Net::new());
     for n in 0..40 {
