@@ -311,6 +311,7 @@ fn connections_that_closed_or_were_forgotten_are_not_held_open() {
     let (mut closed, mut forgotten) = (Net::new(), Net::new());
     for n in 0..120 {
         closed.opened((1, 4000 + n), (2, 80));
+        closed.send((1, 4000 + n), (2, 80), 6, PSH_ACK, 20);
         closed.pass(2 * S);
         closed.send((1, 4000 + n), (2, 80), 6, FIN_ACK, 0);
         closed.send((2, 80), (1, 4000 + n), 6, FIN_ACK, 0);
@@ -318,6 +319,7 @@ fn connections_that_closed_or_were_forgotten_are_not_held_open() {
     for round in 0..3 {
         for n in 0..40 {
             forgotten.opened((1, 4000 + 40 * round + n), (2, 80));
+            forgotten.send((1, 4000 + 40 * round + n), (2, 80), 6, PSH_ACK, 20);
         }
         forgotten.pass(2 * S);
         forgotten.pass(2 * Settings::default().idle_timeout_ns);
