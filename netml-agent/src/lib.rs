@@ -16,6 +16,7 @@ pub mod flow;
 pub mod model;
 pub mod probe;
 pub mod rules;
+pub mod spool;
 pub mod sys;
 #[cfg(feature = "train")]
 pub mod train;
