@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::baseline::{Opinion, UsualRange};
 use crate::rules::Finding;
 
 /// Answer for a flow or packet.
@@ -43,6 +44,8 @@ pub struct Reason {
     pub value: f32,
     /// Part of the uncalibrated margin; with "others" the parts sum to it.
     pub contribution: f32,
+    /// What is usual for the host; `None`: the feature is of no host, or that is not known yet.
+    pub usual: Option<UsualRange>,
 }
 
 /// The verdict of a flow with everything it rests on.
@@ -65,6 +68,8 @@ pub struct FlowVerdict {
     pub forest: Verdict,
     /// What a rule found, by most so far.
     pub rule: Option<Finding>,
+    /// What the hosts' own past says; without weight in the verdict.
+    pub baseline: Opinion,
     /// Up to [`REASONS_MAX`] strongest features and "others"; empty with `Normal`.
     pub reasons: Vec<Reason>,
     /// Identity of the model that judged; `None` with `NoVerdict`.

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::io::Cursor;
 use std::sync::Arc;
 
+use netml_agent::baseline::WarmUp;
 use netml_agent::capture_file::{self, Item};
 use netml_agent::engine::{Books, Engine, FlowReport, JudgedPacket, Settings, Sink};
 use netml_agent::verdict::Verdict;
@@ -61,12 +62,14 @@ struct Counted {
     packets: u64,
     reports: u64,
     not_normal: u64,
+    compared: u64,
 }
 
 impl Sink for Counted {
     fn flow(&mut self, report: &FlowReport) {
         self.reports += 1;
         self.not_normal += u64::from(report.verdict.verdict > Verdict::Normal);
+        self.compared += u64::from(report.verdict.baseline.is_known());
     }
     fn packet(&mut self, packet: &JudgedPacket) {
         self.packets += 1;
@@ -144,7 +147,15 @@ fn bytes(numbers: std::ops::Range<u64>) -> Vec<u8> {
 
 /// Allocations in steady state, and what the engine did meanwhile.
 fn steady(model: Option<Arc<netml_agent::model::Model>>) -> (u64, Books, Counted) {
-    let mut engine = Engine::new(Settings::default(), model);
+    // Hosts are compared with their past in all of the measured span.
+    let settings = Settings {
+        warm_up: WarmUp {
+            observations: 30,
+            time_ns: 60_000_000_000,
+        },
+        ..Settings::default()
+    };
+    let mut engine = Engine::new(settings, model);
     let mut sink = Counted::default();
     drive(&mut engine, &mut sink, &bytes(0..WARM_PACKETS));
     let before = engine.books();
@@ -162,7 +173,7 @@ fn records_through_flows_and_features_allocate_nothing() {
     let (count, books, sink) = steady(None);
     assert_eq!(sink.packets, PACKETS);
     // The measured span holds all that happens in the life of a flow.
-    assert!(books.rows > 1_000 && sink.reports > 1_000);
+    assert!(books.rows > 1_000 && sink.reports > 1_000 && sink.compared > 1_000);
     assert!(books.flows_ended >= u64::from(FLOWS));
     assert_eq!(count, 0, "allocations for {PACKETS} packets");
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::baseline::{Opinion, UNUSUAL};
 use crate::engine::{FlowReport, FlowState};
 use crate::export::convert::address;
 use crate::flow::beside::{DnsNumbers, IcmpError, Tunnel};
@@ -59,6 +60,8 @@ pub struct FlowLine<'a> {
     pub forest_score: Option<f32>,
     /// What a rule found.
     pub rule: Option<RuleLine>,
+    /// What the hosts' own past says; without weight in the verdict.
+    pub baseline: BaselineLine,
     /// What drove the forest's score, strongest first, then "others".
     pub reasons: Vec<ReasonLine>,
     /// The model that judged; absent without a verdict.
@@ -182,6 +185,55 @@ pub struct ReasonLine {
     pub value: f32,
     /// Its part of the margin.
     pub contribution: f32,
+    /// Least that is usual for the host; null: not known yet, or the feature is of no host.
+    pub usual_low: Option<f32>,
+    /// Most that is usual for the host.
+    pub usual_high: Option<f32>,
+}
+
+/// What the hosts' own past says.
+#[derive(Debug, Serialize)]
+pub struct BaselineLine {
+    /// What is usual for the initiator is known.
+    pub initiator_known: bool,
+    /// What is usual for the responder is known.
+    pub responder_known: bool,
+    /// How far outside of the usual; 0 where nothing is known.
+    pub score: f32,
+    /// From this score on a flow is called unusual.
+    pub limit: f32,
+    /// The feature farthest outside; null: all lay within.
+    pub farthest: Option<DeviationLine>,
+}
+
+/// A feature outside of its usual range.
+#[derive(Debug, Serialize)]
+pub struct DeviationLine {
+    /// Feature name.
+    pub feature: &'static str,
+    /// Its value.
+    pub value: f32,
+    /// Least that is usual.
+    pub usual_low: f32,
+    /// Most that is usual.
+    pub usual_high: f32,
+}
+
+impl From<&Opinion> for BaselineLine {
+    fn from(opinion: &Opinion) -> Self {
+        Self {
+            initiator_known: opinion.initiator_known,
+            responder_known: opinion.responder_known,
+            score: opinion.score,
+            limit: UNUSUAL,
+            farthest: opinion.farthest().map(|farthest| DeviationLine {
+                feature: farthest.feature,
+                value: farthest.value,
+                usual_low: farthest.usual.low,
+                usual_high: farthest.usual.high,
+            }),
+        }
+    }
 }
 
 impl<'a> FlowLine<'a> {
@@ -231,6 +283,7 @@ impl<'a> FlowLine<'a> {
                 value: finding.value,
                 limit: finding.limit,
             }),
+            baseline: BaselineLine::from(&verdict.baseline),
             reasons: verdict
                 .reasons
                 .iter()
@@ -238,6 +291,8 @@ impl<'a> FlowLine<'a> {
                     feature: reason.feature,
                     value: reason.value,
                     contribution: reason.contribution,
+                    usual_low: reason.usual.map(|usual| usual.low),
+                    usual_high: reason.usual.map(|usual| usual.high),
                 })
                 .collect(),
             model_id: model.map(Model::id),

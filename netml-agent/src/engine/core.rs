@@ -11,6 +11,7 @@ use super::{
     Books, EndReason, EvaluationRow, FlowReport, FlowState, FlowTotals, HalfTotals, JudgedPacket,
     Settings, Sink,
 };
+use crate::baseline::{Baselines, Point};
 use crate::flow::FEATURES;
 use crate::flow::beside::IcmpError;
 use crate::flow::features::Moment;
@@ -70,8 +71,9 @@ struct Added {
 
 /// The engine. See the module.
 ///
-/// Memory is bounded by [`Settings`]: about 610 bytes a flow, 450 a host and 350 a pair. Nothing is
-/// allocated per packet once the tables have grown.
+/// Memory is bounded by [`Settings`]: about 640 bytes a flow, 450 a host and 350 a pair, and 1,300
+/// for a host in one role whose usual behaviour is learned. Nothing is allocated per packet once the
+/// tables have grown.
 pub struct Engine {
     pub(super) settings: Settings,
     model: Option<Arc<Model>>,
@@ -83,6 +85,7 @@ pub struct Engine {
     wheel: Wheel,
     hosts: LruMap<Address, HostWindow>,
     pairs: LruMap<(Address, Address), PairWindow>,
+    baselines: Baselines,
     /// Latest time seen; never goes back.
     pub(super) now_ns: u64,
     next_flow_id: u64,
@@ -90,6 +93,8 @@ pub struct Engine {
     books: Books,
     pending: Vec<Pending>,
     rows: Vec<[f32; FEATURES]>,
+    /// When each of `rows` was taken, and whether both ends of its flow had been heard by then.
+    taken: Vec<(u64, bool)>,
     /// What the rules say of each of `rows`.
     findings: Vec<Option<Finding>>,
     judgements: Vec<Judgement>,
@@ -117,6 +122,7 @@ impl Engine {
             wheel: Wheel::default(),
             hosts: LruMap::new(settings.hosts_max),
             pairs: LruMap::new(settings.hosts_max),
+            baselines: Baselines::new(settings.baselines_max, settings.warm_up),
             settings,
             model,
             now_ns: 0,
@@ -125,6 +131,7 @@ impl Engine {
             books: Books::default(),
             pending: Vec::with_capacity(PENDING_MAX),
             rows: Vec::with_capacity(ROWS_MAX),
+            taken: Vec::with_capacity(ROWS_MAX),
             findings: Vec::with_capacity(ROWS_MAX),
             judgements: Vec::with_capacity(ROWS_MAX),
             leaves: Leaves::default(),
@@ -337,14 +344,29 @@ impl Engine {
             let flow = self.flows.at_mut(item.place);
             flow.pending -= 1;
             let verdict_before = flow.verdict.verdict;
-            if let (Some(row), Some(model)) = (item.row, &model) {
-                apply(
-                    flow,
-                    model,
-                    &self.judgements[row],
-                    self.findings[row],
-                    &self.rows[row],
-                );
+            if let Some(row) = item.row {
+                let (features, ends) = (&self.rows[row], flow.ends());
+                let usual = self.baselines.of(&ends);
+                flow.verdict.baseline = flow.verdict.baseline.with(usual.opinion(features));
+                if let Some(model) = &model {
+                    let finding = self.findings[row];
+                    apply(
+                        flow,
+                        model,
+                        &self.judgements[row],
+                        finding,
+                        features,
+                        &usual,
+                    );
+                }
+                let (mono_ns, is_established) = self.taken[row];
+                self.baselines.learn(&Point {
+                    ends,
+                    mono_ns,
+                    is_established,
+                    is_suspicious: flow.verdict.verdict == Verdict::Suspicious,
+                    row: features,
+                });
             }
             if let Some((record, forward)) = item.packet {
                 sink.packet(&JudgedPacket {
@@ -367,8 +389,10 @@ impl Engine {
                 self.report(item.place, FlowState::Update, sink);
             }
         }
+        self.books.baselines_evicted = self.baselines.evicted();
         self.pending = pending;
         self.rows.clear();
+        self.taken.clear();
         self.findings.clear();
     }
 
@@ -713,6 +737,8 @@ impl Engine {
         });
         self.flows.at_mut(place).judged_frames = self.flows.at(place).frames;
         self.books.rows += 1;
+        self.taken
+            .push((now_ns, self.flows.at(place).is_established()));
         self.rows.push(row);
         self.findings.push(finding);
         self.rows.len() - 1

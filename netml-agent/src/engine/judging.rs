@@ -1,5 +1,6 @@
 //! From a row's judgement to the verdict of its flow, with its reasons.
 
+use crate::baseline::OfFlow;
 use crate::flow::FEATURES;
 use crate::flow::schema::FEATURE_SPECS;
 use crate::flow::state::Flow;
@@ -16,6 +17,7 @@ fn begin_anew(flow: &mut Flow, model: &Model) -> Option<Finding> {
     }
     *verdict = FlowVerdict {
         rule: verdict.rule,
+        baseline: verdict.baseline,
         lost_meanwhile: verdict.lost_meanwhile,
         model_id: Some(model.shared_id()),
         ..FlowVerdict::default()
@@ -34,6 +36,7 @@ pub(super) fn apply(
     judgement: &Judgement,
     finding: Option<Finding>,
     row: &[f32; FEATURES],
+    usual: &OfFlow<'_>,
 ) {
     let is_fed = flow.rev.payload_bytes > 0;
     let standing = begin_anew(flow, model);
@@ -82,7 +85,7 @@ pub(super) fn apply(
     if verdict.kind.as_deref() != Some(kind) {
         verdict.kind = Some(kind.to_owned());
     }
-    verdict.reasons = reasons(model, row);
+    verdict.reasons = reasons(model, row, usual);
 }
 
 /// Takes back what a rule said of a flow's silence: the forest's answer is left.
@@ -99,7 +102,7 @@ fn withdraw(verdict: &mut FlowVerdict, model: &Model) {
 }
 
 /// The strongest contributions, largest first, and the sum of the rest as "others".
-fn reasons(model: &Model, row: &[f32; FEATURES]) -> Vec<Reason> {
+fn reasons(model: &Model, row: &[f32; FEATURES], usual: &OfFlow<'_>) -> Vec<Reason> {
     let explanation = model.explain(row);
     let mut order: [usize; FEATURES] = std::array::from_fn(|i| i);
     let strength = |i: &usize| -explanation.contributions[*i].abs();
@@ -110,6 +113,7 @@ fn reasons(model: &Model, row: &[f32; FEATURES]) -> Vec<Reason> {
             feature: FEATURE_SPECS[i].name,
             value: row[i],
             contribution: explanation.contributions[i],
+            usual: usual.range(i),
         })
         .collect();
     let others = explanation.bias
@@ -121,6 +125,7 @@ fn reasons(model: &Model, row: &[f32; FEATURES]) -> Vec<Reason> {
         feature: "others",
         value: 0.0,
         contribution: others,
+        usual: None,
     });
     reasons
 }

@@ -5,12 +5,15 @@
 //! points, judges them in batches and reports to a [`Sink`]. Its clock is the packets' own
 //! (monotonic, never backwards) and what [`Engine::advance`] is told.
 
+#[cfg(test)]
+mod baseline_tests;
 mod core;
 mod judging;
 mod path;
 
 use netml_common::{Direction, PacketRecord};
 
+use crate::baseline::WarmUp;
 use crate::flow::FEATURES;
 use crate::flow::beside::{Beside, Tunnel};
 use crate::flow::key::FlowKey;
@@ -27,6 +30,11 @@ pub struct Settings {
     pub flows_max: usize,
     /// Most hosts, and most pairs, with windows of their own; one more evicts the longest unseen.
     pub hosts_max: usize,
+    /// Most hosts in one role whose usual behaviour is known, and as many of which it is not known
+    /// yet; one more takes the place of the longest unseen of its sort, which is counted.
+    pub baselines_max: usize,
+    /// Watching before anything is said of what is usual for a host.
+    pub warm_up: WarmUp,
     /// A flow that lives this long is ended and begun anew.
     pub active_timeout_ns: u64,
     /// A TCP flow without a packet for this long ends.
@@ -47,6 +55,8 @@ impl Default for Settings {
         Self {
             flows_max: 65_536,
             hosts_max: 32_768,
+            baselines_max: 4_096,
+            warm_up: WarmUp::default(),
             active_timeout_ns: 120 * SECOND,
             idle_timeout_ns: 60 * SECOND,
             datagram_idle_timeout_ns: 30 * SECOND,
@@ -274,6 +284,8 @@ pub struct Books {
     pub flows_evicted: u64,
     /// Hosts and pairs whose windows were given up.
     pub hosts_evicted: u64,
+    /// Hosts in one role of which what is usual was given up, known or not yet.
+    pub baselines_evicted: u64,
     /// Rows judged, or seen at evaluation points where no model is loaded.
     pub rows: u64,
     /// ICMP errors counted on the live flow they are about, beside being packets of their own.

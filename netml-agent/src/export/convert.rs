@@ -7,6 +7,7 @@ use netml_common::{Direction, InterfaceCounters, KERNEL_LOSS_REASONS, LossReason
 use netml_proto::v1;
 
 use super::{Observation, Watched};
+use crate::baseline::{Opinion, UNUSUAL};
 use crate::engine::{FlowReport, FlowState, JudgedPacket};
 use crate::flow::beside::{DnsNumbers, Tunnel};
 use crate::model::Model;
@@ -96,6 +97,8 @@ impl Context {
                     feature: reason.feature.into(),
                     value: reason.value.into(),
                     contribution: reason.contribution.into(),
+                    usual_low: reason.usual.map(|usual| usual.low.into()),
+                    usual_high: reason.usual.map(|usual| usual.high.into()),
                 })
                 .collect(),
             model_id: verdict.model_id.as_deref().unwrap_or_default().into(),
@@ -106,6 +109,7 @@ impl Context {
                 value: finding.value.into(),
                 limit: finding.limit.into(),
             }),
+            baseline: Some(baseline(&verdict.baseline)),
             forest: wire_verdict(verdict.forest).into(),
             forest_score: verdict.forest_score.into(),
             expected_false_alarms_per_day: if judged {
@@ -144,6 +148,21 @@ impl Context {
             probability: packet.probability.into(),
             flow_id: packet.flow_id,
         }
+    }
+}
+
+fn baseline(opinion: &Opinion) -> v1::Baseline {
+    v1::Baseline {
+        initiator_known: opinion.initiator_known,
+        responder_known: opinion.responder_known,
+        score: opinion.score.into(),
+        limit: UNUSUAL.into(),
+        farthest: opinion.farthest().map(|farthest| v1::Deviation {
+            feature: farthest.feature.into(),
+            value: farthest.value.into(),
+            usual_low: farthest.usual.low.into(),
+            usual_high: farthest.usual.high.into(),
+        }),
     }
 }
 

@@ -387,6 +387,7 @@ pub(crate) fn flow(
             feature: "syn_share".into(),
             value: 1.0,
             contribution: 0.2,
+            ..v1::Reason::default()
         }],
         model_id: "m1".into(),
         initiator_direction: v1::Direction::Egress.into(),

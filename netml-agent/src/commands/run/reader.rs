@@ -73,6 +73,7 @@ pub(super) struct LiveState {
     pub(super) flows_ended: AtomicU64,
     pub(super) flows_evicted: AtomicU64,
     pub(super) hosts_evicted: AtomicU64,
+    pub(super) baselines_evicted: AtomicU64,
     pub(super) rows: AtomicU64,
     pub(super) out_of_order: AtomicU64,
 }
@@ -111,6 +112,7 @@ impl LiveState {
             (&self.flows_ended, books.flows_ended),
             (&self.flows_evicted, books.flows_evicted),
             (&self.hosts_evicted, books.hosts_evicted),
+            (&self.baselines_evicted, books.baselines_evicted),
             (&self.rows, books.rows),
             (&self.out_of_order, books.out_of_order),
         ] {

@@ -291,6 +291,7 @@ impl Reporter {
             ("flows_ended", read(&state.flows_ended)),
             ("flows_evicted", read(&state.flows_evicted)),
             ("hosts_evicted", read(&state.hosts_evicted)),
+            ("baselines_evicted", read(&state.baselines_evicted)),
             ("interfaces_refused", self.refusals),
         ];
         let mut waiting = 0;
