@@ -334,6 +334,8 @@ pub struct Flow {
     pub forest: Verdict,
     /// The forest's own score, 0 to 1.
     pub forest_score: f64,
+    /// What the hosts' own past says; `None`: not told.
+    pub baseline: Option<Baseline>,
     /// What drove the forest's score.
     pub reasons: Vec<Reason>,
     /// Model that judged it; empty: none.
@@ -432,6 +434,38 @@ pub struct Reason {
     pub value: f64,
     /// Its part of the uncalibrated margin.
     pub contribution: f64,
+    /// Least that is usual for the host; null: not known yet, or the feature is of no host.
+    pub usual_low: Option<f64>,
+    /// Most that is usual for the host; null where `usual_low` is.
+    pub usual_high: Option<f64>,
+}
+
+/// What the hosts' own past says of a flow; without weight in the verdict.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct Baseline {
+    /// What is usual for the initiator is known.
+    pub initiator_known: bool,
+    /// What is usual for the responder is known.
+    pub responder_known: bool,
+    /// How far outside of the usual, highest so far; 0 where nothing is known.
+    pub score: f64,
+    /// From this score on a flow is called unusual.
+    pub limit: f64,
+    /// The feature farthest outside at that score; null: all lay within.
+    pub farthest: Option<Deviation>,
+}
+
+/// A feature outside of its usual range.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct Deviation {
+    /// Name of the feature.
+    pub feature: String,
+    /// Its value.
+    pub value: f64,
+    /// Least that is usual.
+    pub usual_low: f64,
+    /// Most that is usual.
+    pub usual_high: f64,
 }
 
 /// A packet sample.

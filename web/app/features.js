@@ -122,5 +122,19 @@ export function reasonOf(name, value) {
   return { label: known[0], value: SHOW[known[1]](value) };
 }
 
+/** True of a feature of one host, for which there is a usual range once it is known. @param {string} name */
+export const isOfHost = (name) => /^(src|dst)_/.test(name);
+
+/**
+ * A usual range in the words of its feature: "0 – 12".
+ * @param {string} name
+ * @param {number} low
+ * @param {number} high
+ */
+export function usualOf(name, low, high) {
+  const [from, to] = [low, high].map((end) => (reasonOf(name, end).value ?? '').replace('≈ ', ''));
+  return from === to ? from : `${from} – ${to}`;
+}
+
 /** Names this page has words for. */
 export const KNOWN_FEATURES = Object.keys(FEATURES);

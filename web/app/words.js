@@ -176,6 +176,17 @@ const RULES = {
   'mail-burst': { label: 'mail burst', unit: 'mail servers' },
 };
 
+/**
+ * What the hosts' own past says, in words.
+ * @param {{initiator_known: boolean, responder_known: boolean, score: number, limit: number}} baseline
+ * @returns {{label: string, hosts: string}}
+ */
+export function baselineOf({ initiator_known: initiator, responder_known: responder, score, limit }) {
+  if (!initiator && !responder) return { label: 'not known yet', hosts: 'neither host has been watched for long enough' };
+  const hosts = initiator && responder ? 'of both hosts' : initiator ? 'of the initiator; the responder is not known yet' : 'of the responder; the initiator is not known yet';
+  return { label: score >= limit ? 'unusual' : 'as usual', hosts: `compared with the past ${hosts}` };
+}
+
 /** A rule in words; one not known here keeps its name. @param {string} name */
 export function ruleOf(name) {
   return Object.hasOwn(RULES, name) ? RULES[name] : { label: name, unit: '' };

@@ -130,8 +130,8 @@ export class Scene {
         verdict === 'NORMAL' || verdict === 'NO_VERDICT'
           ? []
           : [
-              { feature: this.hostile ? HOSTILE[1] : 'src_ports_log2', value: 5.4, contribution: 0.31 },
-              { feature: 'src_unanswered_share', value: 0.93, contribution: 0.14 },
+              { feature: this.hostile ? HOSTILE[1] : 'src_ports_log2', value: 5.4, contribution: 0.31, usual_low: 0, usual_high: 1.5 },
+              { feature: 'src_unanswered_share', value: 0.93, contribution: 0.14, usual_low: null, usual_high: null },
               { feature: 'flow_handshake', value: 1, contribution: 0.09 },
               { feature: 'flow_rev_first_payload_log2', value: 0, contribution: 0.05 },
               { feature: 'flow_gap_mean_ms_log2', value: 9.1, contribution: -0.04 },
@@ -141,6 +141,16 @@ export class Scene {
       lost_meanwhile: id % 17 === 0 ? 12 : 0,
       unrecorded_packets: id % 17 === 0 ? 34 : 0,
       rule: verdict === 'SUSPICIOUS' ? { rule: this.hostile ? HOSTILE[1] : 'port-scan', value: 41.7, limit: 20 } : null,
+      baseline:
+        id % 3 === 0
+          ? null
+          : {
+              initiator_known: attack,
+              responder_known: false,
+              score: attack ? 4.2 : 0,
+              limit: 3,
+              farthest: attack ? { feature: this.hostile ? HOSTILE[0] : 'src_ports_log2', value: 5.4, usual_low: 0, usual_high: 1.5 } : null,
+            },
       forest: noProbability ? 'NO_VERDICT' : verdict,
       forest_score: noProbability ? null : probability * 0.8,
       expected_false_alarms_per_day: noProbability ? null : verdict === 'SUSPICIOUS' ? 0.4 : verdict === 'UNSURE' ? 3.7 : 900,

@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { bytes, bitRate, count, duration, endpoint, perDay, percent, plain, si, signed, visible } from '../app/format.js';
-import { KNOWN_FEATURES, reasonOf } from '../app/features.js';
+import { isOfHost, KNOWN_FEATURES, reasonOf, usualOf } from '../app/features.js';
 import { RecentList, SecondRing } from '../app/state/ring.js';
-import { dnsResultOf, dnsTypeOf, icmpErrorOf, splitLost, tunnelTag, verdictOf } from '../app/words.js';
+import { baselineOf, dnsResultOf, dnsTypeOf, icmpErrorOf, splitLost, tunnelTag, verdictOf } from '../app/words.js';
 
 const plainSpaces = (/** @type {string} */ text) => text.replace(/[\u00a0\u202f]/g, ' ');
 /** @param {number} n */
@@ -72,6 +72,16 @@ test('most features of the schema have words', async () => {
   assert.ok(names.length > 20, 'the schema was read');
   const without = names.filter((name) => !KNOWN_FEATURES.includes(name));
   assert.ok(without.length <= names.length / 4, `add words in app/features.js for ${without.join(', ')}`);
+});
+
+test('what is usual for a host is told in the words of the feature', () => {
+  assert.equal(usualOf('src_destinations_log2', 0, Math.log2(13)).replace(/[\u00a0\u202f]/g, ' '), '0 – 12');
+  assert.equal(usualOf('src_failed_log2', 0, 0), '0');
+  assert.ok(isOfHost('dst_reply_share') && !isOfHost('flow_dst_port_class') && !isOfHost('others'));
+  const known = { initiator_known: false, responder_known: true, score: 3, limit: 3 };
+  assert.equal(baselineOf(known).label, 'unusual');
+  assert.equal(baselineOf({ ...known, score: 2.9 }).label, 'as usual');
+  assert.equal(baselineOf({ ...known, responder_known: false }).label, 'not known yet');
 });
 
 test('tunnels, ICMP errors and DNS numbers have words, and keep their numbers where there are none', () => {

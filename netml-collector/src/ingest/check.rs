@@ -11,9 +11,9 @@ use netml_proto::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, PROTOCOL_VERSION, v1};
 use prost::Message;
 
 use crate::record::{
-    CounterTotals, Counters, Direction, DnsNumbers, Event, Flow, FlowState, Health, Hello,
-    IcmpError, Interface, Packet, Reason, Record, RuleFinding, SensorBatch, SensorName, Source,
-    Tunnel, Verdict,
+    Baseline, CounterTotals, Counters, Deviation, Direction, DnsNumbers, Event, Flow, FlowState,
+    Health, Hello, IcmpError, Interface, Packet, Reason, Record, RuleFinding, SensorBatch,
+    SensorName, Source, Tunnel, Verdict,
 };
 
 /// Longest short text (interface, kind, model id, feature name) in bytes; a longer one refuses
@@ -209,7 +209,10 @@ fn flow(f: v1::Flow) -> Option<Flow> {
             feature: short(r.feature)?,
             value: finite(r.value)?,
             contribution: finite(r.contribution)?,
+            usual_low: optional(r.usual_low, finite)?,
+            usual_high: optional(r.usual_high, finite)?,
         })
+        .filter(is_range)
     });
     let expected = f.expected_false_alarms_per_day;
     let (forest, verdict) = (verdict(f.forest)?, verdict(f.verdict)?);
@@ -241,6 +244,7 @@ fn flow(f: v1::Flow) -> Option<Flow> {
         expected_false_alarms_per_day: is_known.then_some(expected),
         unrecorded_packets: number(f.unrecorded_packets)?,
         rule: optional(f.rule, rule)?,
+        baseline: optional(f.baseline, baseline)?,
         forest,
         forest_score: share(f.forest_score)?,
         initiator_direction: optional_direction(f.initiator_direction)?,
@@ -292,6 +296,33 @@ fn dns(d: v1::DnsNumbers) -> Option<DnsNumbers> {
         query_type: u16::try_from(d.query_type).ok()?,
         response_code: u8::try_from(d.response_code).ok()?,
         answer_records: u16::try_from(d.answer_records).ok()?,
+    })
+}
+
+/// True where both ends of the usual are told or neither, in their order.
+fn is_range(reason: &Reason) -> bool {
+    match (reason.usual_low, reason.usual_high) {
+        (Some(low), Some(high)) => low <= high,
+        (low, high) => low.is_none() && high.is_none(),
+    }
+}
+
+fn baseline(told: v1::Baseline) -> Option<Baseline> {
+    let farthest = optional(told.farthest, |farthest: v1::Deviation| {
+        let (low, high) = (finite(farthest.usual_low)?, finite(farthest.usual_high)?);
+        Some(Deviation {
+            feature: short(farthest.feature)?,
+            value: finite(farthest.value)?,
+            usual_low: low,
+            usual_high: (low <= high).then_some(high)?,
+        })
+    })?;
+    Some(Baseline {
+        initiator_known: told.initiator_known,
+        responder_known: told.responder_known,
+        score: finite(told.score).filter(|score| *score >= 0.0)?,
+        limit: finite(told.limit)?,
+        farthest,
     })
 }
 
@@ -503,6 +534,71 @@ mod tests {
             |f| f.tunnel.as_mut().unwrap().kind = "x".repeat(SHORT_TEXT_BYTES_MAX + 1),
             |f| f.icmp_last.as_mut().unwrap().r#type = 256,
             |f| f.dns.as_mut().unwrap().query_type = 65_536,
+        ];
+        for spoil in refused {
+            let mut bad = good.clone();
+            spoil(&mut bad);
+            assert_eq!(flow(bad), None);
+        }
+    }
+
+    #[test]
+    fn what_is_usual_is_kept_and_an_impossible_range_refuses_the_flow() {
+        let good = v1::Flow {
+            state: 1,
+            src_ip: vec![10, 0, 0, 1],
+            dst_ip: vec![10, 0, 0, 2],
+            reasons: vec![v1::Reason {
+                feature: "src_flows_log2".into(),
+                usual_low: Some(0.0),
+                usual_high: Some(2.5),
+                ..v1::Reason::default()
+            }],
+            baseline: Some(v1::Baseline {
+                initiator_known: true,
+                score: 4.5,
+                limit: 3.0,
+                farthest: Some(v1::Deviation {
+                    feature: "src_flows_log2".into(),
+                    value: 9.0,
+                    usual_low: 0.0,
+                    usual_high: 2.5,
+                }),
+                ..v1::Baseline::default()
+            }),
+            ..v1::Flow::default()
+        };
+        let taken = flow(good.clone()).unwrap();
+        assert_eq!(taken.reasons[0].usual_high, Some(2.5));
+        let told = taken.baseline.unwrap();
+        assert_eq!((told.initiator_known, told.responder_known), (true, false));
+        assert_eq!(told.farthest.unwrap().feature, "src_flows_log2");
+        // An older sensor tells nothing of it.
+        let mut older = good.clone();
+        older.baseline = None;
+        older.reasons[0].usual_low = None;
+        older.reasons[0].usual_high = None;
+        let taken = flow(older).unwrap();
+        assert_eq!((taken.baseline, taken.reasons[0].usual_low), (None, None));
+        let refused: [fn(&mut v1::Flow); 7] = [
+            |f| f.reasons[0].usual_low = Some(3.0),
+            |f| f.reasons[0].usual_low = None,
+            |f| f.reasons[0].usual_high = Some(f64::NAN),
+            |f| f.baseline.as_mut().unwrap().score = -1.0,
+            |f| f.baseline.as_mut().unwrap().limit = f64::INFINITY,
+            |f| {
+                f.baseline
+                    .as_mut()
+                    .unwrap()
+                    .farthest
+                    .as_mut()
+                    .unwrap()
+                    .usual_low = 3.0
+            },
+            |f| {
+                let farthest = f.baseline.as_mut().unwrap().farthest.as_mut().unwrap();
+                farthest.feature = "x".repeat(SHORT_TEXT_BYTES_MAX + 1);
+            },
         ];
         for spoil in refused {
             let mut bad = good.clone();

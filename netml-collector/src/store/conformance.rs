@@ -12,9 +12,9 @@ use super::{
     Dimension, Filter, FlowRow, Order, PageRequest, Range, RowId, Step, Store, StoreError,
 };
 use crate::record::{
-    CounterTotals, Counters, Direction, DnsNumbers, Event, Flow, FlowState, Health, Hello,
-    IcmpError, Packet, Reason, Record, RuleFinding, SensorBatch, SensorName, Source, Tunnel,
-    Verdict,
+    Baseline, CounterTotals, Counters, Deviation, Direction, DnsNumbers, Event, Flow, FlowState,
+    Health, Hello, IcmpError, Packet, Reason, Record, RuleFinding, SensorBatch, SensorName, Source,
+    Tunnel, Verdict,
 };
 
 /// 2026-11-22 23:59:30 UTC.
@@ -79,6 +79,8 @@ fn flow(flow_id: u64, packets: u64, state: FlowState, unix_s: i64) -> Record {
             feature: "f".to_owned(),
             value: -1.0,
             contribution: 0.5,
+            usual_low: (small % 2 == 0).then_some(-2.0),
+            usual_high: (small % 2 == 0).then_some(1.5),
         }],
         model_id: "m".to_owned(),
         lost_meanwhile: 3,
@@ -87,6 +89,18 @@ fn flow(flow_id: u64, packets: u64, state: FlowState, unix_s: i64) -> Record {
             rule: "r".to_owned(),
             value: 30.0,
             limit: 20.0,
+        }),
+        baseline: (small % 3 > 0).then(|| Baseline {
+            initiator_known: true,
+            responder_known: small % 2 == 0,
+            score: 3.5,
+            limit: 3.0,
+            farthest: (small % 2 == 1).then(|| Deviation {
+                feature: "g".to_owned(),
+                value: 9.0,
+                usual_low: 0.0,
+                usual_high: 2.5,
+            }),
         }),
         forest: Verdict::Unsure,
         forest_score: 0.5,

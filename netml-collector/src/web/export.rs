@@ -344,6 +344,7 @@ impl Columns for FlowItem {
         "icmp_errors",
         "icmp_last",
         "dns",
+        "baseline",
     ];
 }
 

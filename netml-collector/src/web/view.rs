@@ -6,8 +6,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::record::{
-    Direction, DnsNumbers, FlowState, Health, IcmpError, Interface, Reason, RuleFinding, Tunnel,
-    Verdict,
+    Baseline, Direction, DnsNumbers, FlowState, Health, IcmpError, Interface, Reason, RuleFinding,
+    Tunnel, Verdict,
 };
 use crate::store::{EventRow, FlowRow, PacketRow, TrafficPoint, protocol_name};
 
@@ -138,6 +138,8 @@ pub struct FlowItem {
     pub forest: &'static str,
     /// The forest's own score, which the reasons sum to; null without a verdict.
     pub forest_score: Option<f64>,
+    /// What the hosts' own past says, without weight in the verdict; null: not told.
+    pub baseline: Option<Baseline>,
     /// What drove the verdict.
     pub reasons: Vec<Reason>,
     /// Model that judged; null: none.
@@ -191,6 +193,7 @@ impl From<&FlowRow> for FlowItem {
             rule: f.rule.clone(),
             forest: f.forest.name(),
             forest_score: judged.then_some(f.forest_score),
+            baseline: f.baseline.clone(),
             reasons: f.reasons.clone(),
             model_id: (!f.model_id.is_empty()).then(|| f.model_id.clone()),
             lost_meanwhile: f.lost_meanwhile,

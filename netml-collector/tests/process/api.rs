@@ -41,6 +41,24 @@ async fn every_call_answers_what_the_sensor_sent() {
                 response_code: 3,
                 answer_records: 1,
             }),
+            reasons: vec![v1::Reason {
+                feature: "syn_share".into(),
+                usual_low: Some(0.5),
+                usual_high: Some(0.75),
+                ..v1::Reason::default()
+            }],
+            baseline: Some(v1::Baseline {
+                initiator_known: true,
+                responder_known: false,
+                score: 4.5,
+                limit: 3.0,
+                farthest: Some(v1::Deviation {
+                    feature: "src_flows_log2".into(),
+                    value: 9.0,
+                    usual_low: 0.0,
+                    usual_high: 2.5,
+                }),
+            }),
             ..flow(2, v1::FlowState::End, 4, v1::Verdict::Suspicious)
         }),
         v1::record::Record::Flow(flow(3, v1::FlowState::Start, 2, v1::Verdict::NoVerdict)),
@@ -85,12 +103,19 @@ async fn every_call_answers_what_the_sensor_sent() {
     assert_eq!(flows[0]["state"], "end");
     assert_eq!(flows[0]["end_reason"], "fin");
     assert_eq!(flows[0]["fwd_packets"], 4);
-    assert_eq!(flows[0]["reasons"][0]["feature"], "syn_share");
+    assert_eq!(
+        flows[0]["reasons"],
+        json!([{"feature": "syn_share", "value": 0.0, "contribution": 0.0, "usual_low": 0.5, "usual_high": 0.75}])
+    );
     for (name, value) in [
         ("also_seen_on", json!(["eth1", "veth7"])),
         (
             "tunnel",
             json!({"kind": "vxlan", "network_id": 42, "src_ip": "192.0.2.1", "dst_ip": "fe80::1", "deeper": false}),
+        ),
+        (
+            "baseline",
+            json!({"initiator_known": true, "responder_known": false, "score": 4.5, "limit": 3.0, "farthest": {"feature": "src_flows_log2", "value": 9.0, "usual_low": 0.0, "usual_high": 2.5}}),
         ),
         ("icmp_errors", json!(3)),
         ("icmp_last", json!({"type": 3, "code": 1})),
@@ -110,7 +135,7 @@ async fn every_call_answers_what_the_sensor_sent() {
         "no verdict, no probability"
     );
     assert!(unjudged[0]["expected_false_alarms_per_day"].is_null());
-    for name in ["tunnel", "icmp_last", "dns"] {
+    for name in ["tunnel", "icmp_last", "dns", "baseline"] {
         assert!(unjudged[0][name].is_null(), "{name}");
     }
     assert_eq!(unjudged[0]["also_seen_on"], json!([]));
@@ -164,7 +189,7 @@ async fn every_call_answers_what_the_sensor_sent() {
     let csv = collector.request("GET /api/export/flows.csv HTTP/1.1", &[], "");
     let head = csv.body.lines().next().unwrap();
     assert!(
-        head.ends_with(",also_seen_on,tunnel,icmp_errors,icmp_last,dns"),
+        head.ends_with(",also_seen_on,tunnel,icmp_errors,icmp_last,dns,baseline"),
         "{head}"
     );
     assert!(

@@ -6,8 +6,8 @@ import { link } from '../state/router.js';
 import { Icon } from '../components/icons.js';
 import { Notice } from '../components/common.js';
 import { Verdict } from '../components/verdict.js';
-import { dnsResultOf, dnsTypeOf, endReasonOf, icmpErrorOf, protocolOf, ruleOf, tunnelOf, VERDICTS, verdictOf } from '../words.js';
-import { reasonOf } from '../features.js';
+import { baselineOf, dnsResultOf, dnsTypeOf, endReasonOf, icmpErrorOf, protocolOf, ruleOf, tunnelOf, VERDICTS, verdictOf } from '../words.js';
+import { isOfHost, reasonOf, usualOf } from '../features.js';
 import { bytes, clock, count, counted, dateTime, duration, endpoint, perDay, percent, plain, signed, UNKNOWN, visible, when } from '../format.js';
 
 /** One flow in two lines. @param {{flow: any}} props */
@@ -147,7 +147,7 @@ function Dns({ dns }) {
     </dl>`;
 }
 
-/** Which of the two judges said what. @param {{flow: any}} props */
+/** Which of the judges said what. @param {{flow: any}} props */
 function Agreement({ flow }) {
   const rule = flow.rule ? ruleOf(flow.rule.rule) : null;
   return html`<h3>Who says so</h3>
@@ -158,12 +158,36 @@ function Agreement({ flow }) {
         value=${rule ? `${visible(rule.label)}: ${count(Math.round(flow.rule.value))} ${rule.unit}` : 'nothing found'}
         hint=${rule ? `the limit is ${count(flow.rule.limit)}` : 'fixed limits, learnt from nothing'}
       />
+      ${flow.baseline ? html`<${Baseline} baseline=${flow.baseline} />` : null}
     </dl>`;
+}
+
+/** Without weight in the verdict. @param {{baseline: any}} props */
+function Baseline({ baseline }) {
+  const { label, hosts } = baselineOf(baseline);
+  const { farthest } = baseline;
+  const words = farthest ? reasonOf(farthest.feature, farthest.value) : null;
+  const known = baseline.initiator_known || baseline.responder_known;
+  return html`<${Fact}
+    name="The hosts' own past"
+    value=${known ? `${label} · score ${plain(baseline.score)}` : label}
+    hint=${words ? `${words.label}: ${words.value}, usual ${usualOf(farthest.feature, farthest.usual_low, farthest.usual_high)}; ${hosts}` : `${hosts}; without weight in the verdict`}
+  />`;
+}
+
+/**
+ * What is usual for the host of a reason; nothing where the feature is of no host or the sensor tells nothing.
+ * @param {{reason: any, told: boolean}} props
+ */
+function Usual({ reason, told }) {
+  const known = typeof reason.usual_low === 'number' && typeof reason.usual_high === 'number';
+  if (!known && !(told && isOfHost(reason.feature))) return null;
+  return html`<span class="reason-usual quiet small number">usual for this host: ${known ? usualOf(reason.feature, reason.usual_low, reason.usual_high) : 'not known yet'}</span>`;
 }
 
 /** Signed bars about a middle line. @param {{flow: any}} props */
 function Reasons({ flow }) {
-  /** @type {{feature: string, value: number, contribution: number}[]} */
+  /** @type {{feature: string, value: number, contribution: number, usual_low?: number | null, usual_high?: number | null}[]} */
   const reasons = flow.reasons ?? [];
   if (reasons.length === 0) {
     return html`<h3>Reasons</h3>
@@ -181,6 +205,7 @@ function Reasons({ flow }) {
         return html`<li key=${r.feature}>
           <span class="reason-name" dir="auto" title=${`${r.feature} = ${r.value}`}>${words.label}${words.value === null ? null : html` <span class="quiet number">${words.value}</span>`}</span>
           <span class="reason-number number">${signed(r.contribution)}<span class="visually-hidden">${away ? ', away from attack' : ', towards attack'}</span></span>
+          <${Usual} reason=${r} told=${Boolean(flow.baseline)} />
           <span class="reason-track" aria-hidden="true"><span class=${`reason-fill ${away ? 'reason-away' : 'reason-towards'}`} style=${{ width }}></span></span>
         </li>`;
       })}

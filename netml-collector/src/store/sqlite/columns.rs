@@ -18,7 +18,7 @@ pub(super) const FLOW_COLUMNS: &str = "id, sensor, stream_id, flow_id, state, en
      fwd_packets, rev_packets, fwd_bytes, rev_bytes, tcp_flags, verdict, kind, probability, score, \
      reasons, model_id, lost_meanwhile, expected_false_alarms_per_day, initiator_direction, \
      unrecorded_packets, rule, forest, forest_score, also_seen_on, tunnel, icmp_errors, icmp_last, \
-     dns";
+     dns, baseline";
 
 pub(super) const EVENT_COLUMNS: &str = "id, unix_ns, sensor, kind, severity, message, fields";
 
@@ -111,7 +111,8 @@ pub(super) fn upsert_flows(rows: &[FlowRow]) -> Result<QueryBuilder<Sqlite>, Sto
             .push_bind(texts.tunnel)
             .push_bind(f.icmp_errors)
             .push_bind(texts.icmp_last)
-            .push_bind(texts.dns);
+            .push_bind(texts.dns)
+            .push_bind(texts.baseline);
     });
     Ok(query)
 }
@@ -124,6 +125,7 @@ struct FlowTexts {
     tunnel: Option<String>,
     icmp_last: Option<String>,
     dns: Option<String>,
+    baseline: Option<String>,
 }
 
 impl FlowTexts {
@@ -142,6 +144,7 @@ impl FlowTexts {
             tunnel: text(flow.tunnel.as_ref(), "tunnel")?,
             icmp_last: text(flow.icmp_last.as_ref(), "icmp_last")?,
             dns: text(flow.dns.as_ref(), "dns")?,
+            baseline: text(flow.baseline.as_ref(), "baseline")?,
         })
     }
 }
@@ -245,6 +248,7 @@ pub(super) fn flow(day: u32, row: &SqliteRow) -> Result<FlowRow, StoreError> {
             icmp_errors: at.next()?,
             icmp_last: at.json("icmp_last")?,
             dns: at.json("dns")?,
+            baseline: at.json("baseline")?,
         },
     })
 }

@@ -125,7 +125,8 @@ mod tests {
              last_unix_ns, src_ip, dst_ip, src_port, dst_port, ip_protocol, interface, fwd_packets, \
              rev_packets, fwd_bytes, rev_bytes, tcp_flags, verdict, kind, probability, score, \
              reasons, model_id, lost_meanwhile) VALUES (1, 'a', 1, 2, 3, 'fin', 0, 0, \
-             x'0a000001', x'0a000002', 1, 2, 6, 'eth0', 3, 4, 5, 6, 0, 2, '', 0.1, 0.1, '[]', '', 0)",
+             x'0a000001', x'0a000002', 1, 2, 6, 'eth0', 3, 4, 5, 6, 0, 2, '', 0.1, 0.1, \
+             '[{\"feature\":\"others\",\"value\":0,\"contribution\":1}]', '', 0)",
         )
         .execute(&mut connection)
         .await
@@ -141,5 +142,6 @@ mod tests {
         let flow = &page.rows[0].flow;
         assert_eq!((flow.fwd_packets, flow.icmp_errors), (3, 0));
         assert!(flow.also_seen_on.is_empty() && flow.tunnel.is_none() && flow.dns.is_none());
+        assert!(flow.baseline.is_none() && flow.reasons[0].usual_low.is_none());
     }
 }
