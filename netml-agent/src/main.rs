@@ -6,7 +6,9 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use netml_agent::commands::{Misuse, capture, diagnose, doctor, in_one_line, model, replay, run};
+use netml_agent::commands::{
+    Misuse, capture, diagnose, doctor, in_one_line, model, replay, run, spool,
+};
 #[cfg(feature = "train")]
 use netml_agent::commands::{cross_validate, dataset, evaluate, train};
 use tracing_subscriber::EnvFilter;
@@ -35,6 +37,8 @@ enum Command {
     Probe(diagnose::ProbeArgs),
     /// Look at model files, check them, compare two
     Model(model::Args),
+    /// Look at what a sensor keeps on its disk, check it, mend it
+    Spool(spool::Args),
     /// Turn captures and labels into a feature table for training
     #[cfg(feature = "train")]
     Dataset(dataset::Args),
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
         Command::Traceroute(args) => diagnose::traceroute(&args),
         Command::Probe(args) => diagnose::probe(&args),
         Command::Model(args) => model::run(&args),
+        Command::Spool(args) => spool::run(&args),
         #[cfg(feature = "train")]
         Command::Dataset(args) => dataset::run(&args),
         #[cfg(feature = "train")]

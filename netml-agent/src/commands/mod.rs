@@ -24,6 +24,7 @@ pub mod model;
 pub mod output;
 pub mod replay;
 pub mod run;
+pub mod spool;
 #[cfg(feature = "train")]
 pub mod train;
 

@@ -1,9 +1,9 @@
 //! Records to numbered batches, kept until they are acknowledged.
 //!
 //! Core. Each record is encoded once, straight into the payload of the open batch; a batch is
-//! sealed (numbered, checksummed) when it is full or old enough. Sealed batches wait in order
-//! until acknowledged; past a bound the oldest goes and is counted, which leaves a gap in the
-//! numbers. `records_in == acked + lost + waiting`.
+//! sealed (numbered, checksummed) when it is full or old enough: [`Sealer`]. In [`Batcher`] sealed
+//! batches wait in memory, in order, until acknowledged; past a bound the oldest goes and is counted,
+//! which leaves a gap in the numbers. `records_in == acked + lost + waiting`.
 
 use std::collections::VecDeque;
 
@@ -64,14 +64,97 @@ impl Sealed {
     }
 }
 
-/// See the module.
-pub struct Batcher {
+/// A record that cannot be encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRecord;
+
+/// Records to numbered batches. See the module.
+pub struct Sealer {
     stream_id: u64,
-    limits: Limits,
     open: Vec<u8>,
     open_records: u32,
     opened_ms: u64,
     next_seq: u64,
+}
+
+impl Sealer {
+    /// An empty one; numbers start at 1.
+    #[must_use]
+    pub fn new(stream_id: u64) -> Self {
+        Self {
+            stream_id,
+            open: Vec::new(),
+            open_records: 0,
+            opened_ms: 0,
+            next_seq: 1,
+        }
+    }
+
+    /// Takes a record; gives the batch that is full with it.
+    ///
+    /// # Errors
+    /// [`NoRecord`]; nothing is changed then.
+    pub fn push(
+        &mut self,
+        record: &v1::Record,
+        now_ms: u64,
+    ) -> Result<Option<v1::Batch>, NoRecord> {
+        let before = self.open.len();
+        self.open.push(RECORDS_KEY);
+        if record.encode_length_delimited(&mut self.open).is_err() {
+            // A buffer that grows always has room; were it not so, the record is counted.
+            self.open.truncate(before);
+            return Err(NoRecord);
+        }
+        if self.open_records == 0 {
+            self.opened_ms = now_ms;
+        }
+        self.open_records += 1;
+        let is_full =
+            self.open_records as usize >= BATCH_RECORDS_MAX || self.open.len() >= BATCH_SEAL_BYTES;
+        Ok(if is_full { self.seal() } else { None })
+    }
+
+    /// Seals the open batch when it is old enough.
+    pub fn tick(&mut self, now_ms: u64) -> Option<v1::Batch> {
+        let is_old = now_ms.saturating_sub(self.opened_ms) >= BATCH_SEAL_MS;
+        if is_old { self.seal() } else { None }
+    }
+
+    /// Seals the open batch, if it has a record.
+    pub fn seal(&mut self) -> Option<v1::Batch> {
+        if self.open_records == 0 {
+            return None;
+        }
+        let payload = std::mem::take(&mut self.open);
+        let batch = v1::Batch {
+            stream_id: self.stream_id,
+            first_seq: self.next_seq,
+            count: std::mem::take(&mut self.open_records),
+            crc32: crc32fast::hash(&payload),
+            payload,
+        };
+        self.next_seq += u64::from(batch.count);
+        Some(batch)
+    }
+
+    /// Records in the open batch.
+    #[must_use]
+    pub fn open_records(&self) -> u64 {
+        u64::from(self.open_records)
+    }
+
+    /// Number of the last record taken, sealed or not; 0: none was.
+    #[must_use]
+    pub fn made(&self) -> u64 {
+        self.next_seq - 1 + self.open_records()
+    }
+}
+
+/// See the module.
+pub struct Batcher {
+    sealer: Sealer,
+    limits: Limits,
     sealed: VecDeque<Sealed>,
     sealed_records: u64,
     sealed_bytes: u64,
@@ -85,12 +168,8 @@ impl Batcher {
     #[must_use]
     pub fn new(stream_id: u64, limits: Limits) -> Self {
         Self {
-            stream_id,
+            sealer: Sealer::new(stream_id),
             limits,
-            open: Vec::new(),
-            open_records: 0,
-            opened_ms: 0,
-            next_seq: 1,
             sealed: VecDeque::new(),
             sealed_records: 0,
             sealed_bytes: 0,
@@ -102,44 +181,28 @@ impl Batcher {
     /// Takes a record.
     pub fn push(&mut self, record: &v1::Record, now_ms: u64) {
         self.books.records_in += 1;
-        if self.open_records == 0 {
-            self.opened_ms = now_ms;
-        }
-        let before = self.open.len();
-        self.open.push(RECORDS_KEY);
-        if record.encode_length_delimited(&mut self.open).is_err() {
-            // A buffer that grows always has room; were it not so, the record is counted.
-            self.open.truncate(before);
-            self.books.lost += 1;
-            return;
-        }
-        self.open_records += 1;
-        if self.open_records as usize >= BATCH_RECORDS_MAX || self.open.len() >= BATCH_SEAL_BYTES {
-            self.seal();
+        match self.sealer.push(record, now_ms) {
+            Ok(batch) => self.keep(batch),
+            Err(NoRecord) => self.books.lost += 1,
         }
     }
 
     /// Seals the open batch when it is old enough.
     pub fn tick(&mut self, now_ms: u64) {
-        if self.open_records > 0 && now_ms.saturating_sub(self.opened_ms) >= BATCH_SEAL_MS {
-            self.seal();
-        }
+        let batch = self.sealer.tick(now_ms);
+        self.keep(batch);
     }
 
     /// Seals the open batch, if it has a record.
     pub fn seal(&mut self) {
-        if self.open_records == 0 {
+        let batch = self.sealer.seal();
+        self.keep(batch);
+    }
+
+    fn keep(&mut self, batch: Option<v1::Batch>) {
+        let Some(batch) = batch else {
             return;
-        }
-        let payload = std::mem::take(&mut self.open);
-        let batch = v1::Batch {
-            stream_id: self.stream_id,
-            first_seq: self.next_seq,
-            count: std::mem::take(&mut self.open_records),
-            crc32: crc32fast::hash(&payload),
-            payload,
         };
-        self.next_seq += u64::from(batch.count);
         self.sealed_records += u64::from(batch.count);
         self.sealed_bytes += batch.payload.len() as u64;
         self.sealed.push_back(Sealed { batch });
@@ -171,7 +234,7 @@ impl Batcher {
 
     /// Takes an acknowledgement; false where it is of another stream or of what was never sent.
     pub fn ack(&mut self, ack: v1::Ack) -> bool {
-        if ack.stream_id != self.stream_id || ack.seq >= self.next_seq {
+        if ack.stream_id != self.sealer.stream_id || ack.seq >= self.sealer.next_seq {
             return false;
         }
         while self
@@ -189,7 +252,7 @@ impl Batcher {
     /// Records taken and neither acknowledged nor given up.
     #[must_use]
     pub fn waiting(&self) -> u64 {
-        self.sealed_records + u64::from(self.open_records)
+        self.sealed_records + self.sealer.open_records()
     }
 
     /// True while at least half of either bound is used: time for a patient source to wait.

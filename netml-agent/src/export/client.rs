@@ -1,12 +1,13 @@
 //! The stream to the collector: connect, say hello, send batches, take acknowledgements.
 //!
-//! Shell. One task owns the [`Batcher`] and the connection. A collector that cannot be reached is
-//! a state that is shown, not an error: records wait in the bounded backlog and everything not
-//! acknowledged is sent again after the next hello. When every sender of chunks is gone the task
-//! flushes, until [`FLUSH_TIMEOUT`] brings no acknowledgement, and tells what became of the records.
+//! Shell. One task owns the [`Backlog`] and the connection. A collector that cannot be reached is
+//! a state that is shown, not an error: records wait in the bounded backlog, in memory or on the
+//! disk, and everything not acknowledged is sent again after the next hello. When every sender of
+//! chunks is gone the task flushes, until [`FLUSH_TIMEOUT`] brings no acknowledgement, and tells what
+//! became of the records. What is on the disk is not waited for without a connection, nor long.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use netml_proto::v1;
@@ -19,9 +20,11 @@ use tonic::Streaming;
 use tonic::transport::Endpoint;
 
 use super::Chunk;
+use super::backlog::Backlog;
 use super::batcher::{Batcher, BatcherBooks, Limits};
 use super::convert::Context;
 use super::outbox::{CHUNKS_MAX, WhenFull};
+use super::spooler::{Spooler, Watch};
 use crate::diagnose::Runner;
 
 /// Time for a connection and for the answer to the stream.
@@ -34,6 +37,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest flush of a live sensor, whose host wants to go on; a replay may take its time.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(30);
+/// Longest flush of a sensor that keeps its records on the disk.
+const FLUSH_KEPT_MAX: Duration = Duration::from_secs(5);
 /// How long a source that can wait is made to wait for a collector that is away.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A silent peer is asked for a sign of life this often, and given the time after it.
@@ -59,8 +64,10 @@ pub struct Client {
     pub hello: v1::Hello,
     /// What messages say beside the observations.
     pub context: Context,
-    /// Bounds of the backlog.
+    /// Bounds of the backlog in memory.
     pub limits: Limits,
+    /// Where batches wait instead, on the disk.
+    pub spool: Option<Spooler>,
     /// Whether the source can wait for room.
     pub when_full: WhenFull,
     /// Runs what the collector asks for, as far as it is accepted.
@@ -80,15 +87,20 @@ pub struct ExportState {
     pub lost: AtomicU64,
     /// Records waiting.
     pub waiting: AtomicU64,
+    /// What the spool tells, where there is one.
+    pub spool: OnceLock<Watch>,
 }
 
-/// What became of the records: `books.records_in == books.acked + books.lost + undelivered`.
+/// What became of the records:
+/// `books.records_in == books.acked + books.lost + undelivered + kept`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
     /// Books of the batcher.
     pub books: BatcherBooks,
     /// Records not acknowledged when time was up.
     pub undelivered: u64,
+    /// Records that wait on the disk for the next start; `None` without a spool.
+    pub kept: Option<u64>,
     /// Why the last connection ended or failed, where there is none now.
     pub last_error: Option<String>,
 }
@@ -181,7 +193,7 @@ impl Link {
 struct Task {
     client: Client,
     state: Arc<ExportState>,
-    batcher: Batcher,
+    backlog: Backlog,
     started: Instant,
     link: Link,
     outbound: Option<mpsc::Sender<v1::SensorMessage>>,
@@ -194,10 +206,18 @@ struct Task {
 }
 
 impl Task {
-    fn new(client: Client, state: Arc<ExportState>) -> Self {
+    fn new(mut client: Client, state: Arc<ExportState>) -> Self {
         let now = Instant::now();
+        let backlog = match client.spool.take() {
+            Some(spooler) => {
+                // Set here only, and only once.
+                state.spool.get_or_init(|| spooler.watch());
+                Backlog::Disk(Box::new(spooler))
+            }
+            None => Backlog::Memory(Batcher::new(client.hello.stream_id, client.limits)),
+        };
         Self {
-            batcher: Batcher::new(client.hello.stream_id, client.limits),
+            backlog,
             random: client.hello.stream_id | 1,
             client,
             state,
@@ -219,13 +239,13 @@ impl Task {
         let mut flush_begun: Option<Instant> = None;
         loop {
             let outbound = self.outbound.clone();
-            let has_batch = outbound.is_some() && self.batcher.unsent().is_some();
+            let has_batch = outbound.is_some() && self.backlog.has_unsent();
             let for_batch = outbound.clone();
             tokio::select! {
                 chunk = chunks.recv(), if flush_begun.is_none() && self.has_room() => match chunk {
                     Some(chunk) => self.take(chunk),
                     None => {
-                        self.batcher.seal();
+                        self.backlog.seal();
                         flush_begun = Some(Instant::now());
                     }
                 },
@@ -237,17 +257,24 @@ impl Task {
                 Some(result) = results.recv(), if outbound.is_some() => {
                     self.answer(outbound, result);
                 }
+                () = self.backlog.fill() => {}
                 event = self.link.next() => self.on_link(event, &result_sender),
-                _ = tick.tick() => self.batcher.tick(self.now_ms()),
+                _ = tick.tick() => {
+                    let now_ms = self.now_ms();
+                    self.backlog.tick(now_ms);
+                }
             }
             self.publish();
             if flush_begun.is_some_and(|begun| self.is_flushed(begun)) {
                 break;
             }
         }
+        let kept = self.backlog.close().await;
+        self.publish();
         Delivered {
-            books: self.batcher.books(),
-            undelivered: self.batcher.waiting(),
+            books: self.backlog.books(),
+            undelivered: self.backlog.waiting() - kept.unwrap_or(0),
+            kept,
             last_error: self.last_error,
         }
     }
@@ -259,15 +286,20 @@ impl Task {
     /// True when everything is acknowledged or there is no use in waiting on.
     fn is_flushed(&self, begun: Instant) -> bool {
         let progress = self.acked_at.map_or(begun, |acked| acked.max(begun));
-        self.batcher.waiting() == 0
+        let is_kept = matches!(self.backlog, Backlog::Disk(_));
+        self.backlog.waiting() == 0
             || progress.elapsed() >= FLUSH_TIMEOUT
+            || (is_kept && (self.outbound.is_none() || begun.elapsed() >= FLUSH_KEPT_MAX))
             || (self.client.when_full == WhenFull::Drop && begun.elapsed() >= FLUSH_TIME_MAX)
     }
 
     /// False where a source that can wait should.
     fn has_room(&self) -> bool {
+        if self.backlog.is_behind() {
+            return false;
+        }
         self.client.when_full == WhenFull::Drop
-            || !self.batcher.is_half_full()
+            || !self.backlog.is_half_full()
             || (self.outbound.is_none() && self.down_since.elapsed() > PATIENCE)
     }
 
@@ -285,16 +317,15 @@ impl Task {
                 .client
                 .context
                 .record(observation, chunk.unix_offset_ns);
-            self.batcher.push(&record, now_ms);
+            self.backlog.push(&record, now_ms);
         }
     }
 
     fn send(&mut self, permit: mpsc::OwnedPermit<v1::SensorMessage>) {
-        if let Some(batch) = self.batcher.unsent() {
+        if let Some(batch) = self.backlog.take_unsent() {
             permit.send(v1::SensorMessage {
-                message: Some(v1::sensor_message::Message::Batch(batch.clone())),
+                message: Some(v1::sensor_message::Message::Batch(batch)),
             });
-            self.batcher.mark_sent();
         }
     }
 
@@ -322,7 +353,7 @@ impl Task {
                 self.link = Link::Connecting(tokio::spawn(open(endpoint, hello)));
             }
             LinkEvent::Opened(session) => {
-                self.batcher.rewind();
+                self.backlog.rewind();
                 self.outbound = Some(session.outbound);
                 self.link = Link::Up(Box::new(session.inbound));
                 self.last_error = None;
@@ -330,14 +361,14 @@ impl Task {
                 self.state.connected.store(true, Ordering::Relaxed);
                 tracing::info!(
                     url = %self.client.endpoint.uri(),
-                    waiting = self.batcher.waiting(),
+                    waiting = self.backlog.waiting(),
                     "collector connected"
                 );
             }
             LinkEvent::Message(message) => match message.message {
                 Some(v1::collector_message::Message::Ack(ack)) => {
                     self.failures = 0;
-                    if self.batcher.ack(ack) {
+                    if self.backlog.ack(ack) {
                         self.acked_at = Some(Instant::now());
                     } else {
                         tracing::debug!(seq = ack.seq, "an acknowledgement of nothing sent");
@@ -368,8 +399,8 @@ impl Task {
             self.reminded = Some(Instant::now());
             tracing::warn!(
                 url = %self.client.endpoint.uri(),
-                waiting = self.batcher.waiting(),
-                lost = self.batcher.books().lost,
+                waiting = self.backlog.waiting(),
+                lost = self.backlog.books().lost,
                 "collector not reachable, trying on: {error}"
             );
         }
@@ -387,7 +418,7 @@ impl Task {
     }
 
     fn publish(&self) {
-        let books = self.batcher.books();
+        let books = self.backlog.books();
         self.state
             .records_in
             .store(books.records_in, Ordering::Relaxed);
@@ -395,7 +426,7 @@ impl Task {
         self.state.lost.store(books.lost, Ordering::Relaxed);
         self.state
             .waiting
-            .store(self.batcher.waiting(), Ordering::Relaxed);
+            .store(self.backlog.waiting(), Ordering::Relaxed);
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Data in: what the engine reports, through the sink [`Outbox`] on the reader's thread. Data out:
 //! one gRPC stream of numbered batches. The core ([`sampler`], [`batcher`], [`convert`]) holds no
-//! clock and no socket; the shell ([`outbox`], [`client`], [`health`]) does.
+//! clock and no socket; the shell ([`outbox`], [`client`], [`spooler`], [`health`]) does. Sealed
+//! batches wait in memory ([`batcher::Batcher`]) or in a [`crate::spool`] on the disk.
 //!
 //! Invariants: the reader is never made to wait for the network (but by a replay, which asks for
 //! it); every record is acknowledged, waiting, or counted as lost; a batch is encoded and
@@ -10,7 +11,8 @@
 //!
 //! Bounds: [`outbox::CHUNKS_MAX`] chunks of [`outbox::CHUNK_OBSERVATIONS`] between the threads,
 //! [`batcher::BACKLOG_RECORDS_MAX`] records and [`batcher::BACKLOG_BYTES_MAX`] bytes waiting. At
-//! each of them records are given up and counted as `backlog-full`.
+//! each of them records are given up and counted as `backlog-full`. With a spool its own bounds hold
+//! instead, and [`spooler::QUEUED_BYTES_MAX`] between the threads.
 
 use std::sync::Arc;
 
@@ -20,12 +22,14 @@ use crate::engine::FlowReport;
 use crate::engine::JudgedPacket;
 use crate::model::Model;
 
+mod backlog;
 pub mod batcher;
 pub mod client;
 pub mod convert;
 pub mod health;
 pub mod outbox;
 pub mod sampler;
+pub mod spooler;
 pub mod watched;
 
 pub use client::{Client, Delivered, Exporter};

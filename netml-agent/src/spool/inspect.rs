@@ -145,8 +145,9 @@ pub fn look<F: SpoolFs>(
                 damage: Vec::new(),
             };
             let is_newest = Some(number) == newest;
-            look_at(fs, &mut segment, &report.streams, is_newest, &mut each)?;
-            report.segments.push(segment);
+            if look_at(fs, &mut segment, &report.streams, is_newest, &mut each)? {
+                report.segments.push(segment);
+            }
         } else if bad_number_of(&name).is_some() {
             report.aside.push((name, bytes));
         }
@@ -154,13 +155,14 @@ pub fn look<F: SpoolFs>(
     Ok(report)
 }
 
+/// False where the segment is gone, as while a running sensor removes what is acknowledged.
 fn look_at<F: SpoolFs>(
     fs: &F,
     segment: &mut SegmentReport,
     noted: &[Noted],
     is_newest: bool,
     each: &mut impl FnMut(u64, v1::Batch) -> io::Result<()>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let unreadable = |segment: &mut SegmentReport, offset: u64, error: &io::Error| {
         let bytes = segment.bytes.saturating_sub(offset);
         segment.damage.push(Damage {
@@ -171,9 +173,10 @@ fn look_at<F: SpoolFs>(
     };
     let file = match fs.open(&segment_name(segment.number)) {
         Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => {
             unreadable(segment, 0, &error);
-            return Ok(());
+            return Ok(true);
         }
     };
     let end = segment.bytes;
@@ -182,7 +185,7 @@ fn look_at<F: SpoolFs>(
         Ok(bytes) => SegmentHeader::decode(bytes),
         Err(error) => {
             unreadable(segment, 0, &error);
-            return Ok(());
+            return Ok(true);
         }
     };
     let header_bytes = end.min(SEGMENT_HEADER_BYTES as u64);
@@ -194,7 +197,7 @@ fn look_at<F: SpoolFs>(
                 bytes: end,
                 what: What::Newer(format),
             });
-            return Ok(());
+            return Ok(true);
         }
         Start::Damaged => segment.damage.push(Damage {
             offset: 0,
@@ -251,7 +254,7 @@ fn look_at<F: SpoolFs>(
     {
         last.what = What::TornTail;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn count(segment: &mut SegmentReport, header: &FrameHeader, noted: &[Noted]) {

@@ -15,6 +15,10 @@ fn the_help_is_the_one_reviewed() {
         "model inspect",
         "model verify",
         "model diff",
+        "spool",
+        "spool check",
+        "spool dump",
+        "spool repair",
     ] {
         let arguments: Vec<_> = command.split(' ').chain(["--help"]).collect();
         let output = run(&arguments);

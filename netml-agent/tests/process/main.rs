@@ -11,6 +11,7 @@ mod model;
 mod path;
 mod reload;
 mod replay;
+mod spool;
 mod stream;
 
 use std::io::{BufRead, BufReader, Lines};

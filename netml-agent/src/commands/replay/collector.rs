@@ -69,6 +69,7 @@ pub(super) fn run(args: &Args, url: &str) -> anyhow::Result<()> {
             ]),
         },
         limits: Limits::default(),
+        spool: None,
         when_full: WhenFull::Wait,
         runner,
     };

@@ -111,10 +111,13 @@ impl LiveBooks {
         if let Some(delivered) = delivered {
             let books = delivered.books;
             lines.push(format!(
-                "export:  {} records = {} acknowledged + {} backlog-full + {} undelivered{}",
+                "export:  {} records = {} acknowledged + {} backlog-full{} + {} undelivered{}",
                 books.records_in,
                 books.acked,
                 books.lost,
+                delivered
+                    .kept
+                    .map_or_else(String::new, |kept| format!(" + {kept} kept in the spool")),
                 delivered.undelivered,
                 delivered
                     .last_error

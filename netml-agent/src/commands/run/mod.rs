@@ -4,6 +4,7 @@
 //! thread (totals, health, signals, and the client's task), and where asked for a printer. At stop:
 //! detach, drain the ring, finish the flows, flush, print the books.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,11 +24,15 @@ use crate::export::batcher::Limits;
 use crate::export::convert::Context;
 use crate::export::outbox::{CHUNKS_MAX, WhenFull};
 use crate::export::sampler::{SAMPLES_PER_SECOND, Sampler};
+use crate::export::spooler::Spooler;
 use crate::export::{Client, Delivered, Exporter, Outbox, Watched};
 use crate::model::Model;
 use crate::probe::{
     CaptureMode, FlowMaps, Probe, ProbeError, ProbeSettings, RING_BYTES_DEFAULT, RingReader, TcMode,
 };
+use crate::spool::fs::Directory;
+use crate::spool::{self, Moment, Spool};
+use crate::sys;
 
 mod books;
 mod links;
@@ -66,6 +71,19 @@ pub struct Args {
     /// Tell no collector
     #[arg(long, conflicts_with = "collector")]
     pub no_collector: bool,
+    /// Keep what no collector has stored yet in this directory, over restarts too; without it, in
+    /// memory only
+    #[arg(long, value_name = "DIR", conflicts_with = "no_collector")]
+    pub spool: Option<PathBuf>,
+    /// Bytes that the spool may take; past them the oldest records go and are counted
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "spool",
+        default_value_t = spool::BYTES_DEFAULT,
+        value_parser = clap::value_parser!(u64).range(spool::BYTES_MIN..)
+    )]
+    pub spool_max_bytes: u64,
     /// Print a line for each ended flow, and at once for what is not NORMAL
     #[arg(long)]
     pub print: bool,
@@ -195,6 +213,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let model_file = args.model.model.as_deref().map(ModelFile::new);
     let model = args.model.load()?;
     let flow_id_base = identity::flow_id_base()?;
+    let stream_id = identity::random()?;
+    // Before the first packet: a large spool takes its time to be looked through.
+    let spool = open_spool(args, &sensor, stream_id)?;
     let (mut probe, ring) = Probe::attach(&args.probe_settings()).map_err(probe_error)?;
     let maps = probe
         .take_flow_maps()
@@ -204,13 +225,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     watched.set(interfaces.clone());
     say_started(args, &sensor, &probe, model.as_deref());
     let runner = args.runner();
-    let hello = identity::hello(
+    let mut hello = identity::hello(
         sensor,
         args.source.into(),
         interfaces,
         model.as_deref(),
         runner.accepted(),
     )?;
+    hello.stream_id = stream_id;
     let context = Context {
         model: model.clone(),
         interfaces: watched,
@@ -239,11 +261,39 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             hello,
             context,
             limits: Limits::default(),
+            spool,
             when_full: WhenFull::Drop,
             runner,
         }),
     };
     runtime.block_on(session.run())
+}
+
+/// The spool asked for, on its thread.
+fn open_spool(args: &Args, sensor: &str, stream_id: u64) -> anyhow::Result<Option<Spooler>> {
+    let Some(path) = &args.spool else {
+        return Ok(None);
+    };
+    let settings = spool::Settings::new(sensor.to_owned(), stream_id, args.spool_max_bytes);
+    let now = Moment {
+        mono_ms: 0,
+        unix_ns: sys::unix_ns(),
+    };
+    let spool = Spool::open(Directory::lock(path)?, settings, now)
+        .with_context(|| format!("cannot use {}", path.display()))?;
+    let books = spool.books();
+    tracing::info!(
+        path = %path.display(),
+        bytes = spool.bytes(),
+        records = books.found,
+        lost_before = books.lost_before,
+        damaged = books.damaged,
+        torn_tails = books.torn_tails,
+        set_aside = books.set_aside,
+        "spool opened"
+    );
+    let spooler = Spooler::start(spool, stream_id).context("cannot start the spool's thread")?;
+    Ok(Some(spooler))
 }
 
 fn probe_error(error: ProbeError) -> anyhow::Error {

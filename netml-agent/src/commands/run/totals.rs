@@ -308,6 +308,18 @@ impl Reporter {
                 ("export_acked", read(&export.acked)),
                 ("backlog-full", read(&export.lost)),
             ]);
+            if let Some(spool) = export.spool.get().map(|spool| spool.status()) {
+                books.extend([
+                    ("spool_bytes", spool.bytes),
+                    ("spool_found", spool.books.found),
+                    ("spool_in_memory", spool.waiting_in_memory),
+                    ("spool-full", spool.books.lost_full),
+                    ("spool-no-space", spool.books.lost_memory),
+                    ("spool-damaged", spool.books.lost_damaged),
+                    ("spool_lost_before", spool.books.lost_before),
+                    ("spool_errors", spool.books.io_errors),
+                ]);
+            }
         }
         v1::Record {
             record: Some(v1::record::Record::Health(v1::Health {

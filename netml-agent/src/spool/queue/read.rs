@@ -162,16 +162,10 @@ impl<F: SpoolFs> Spool<F> {
             **id != present && stream.sent >= stream.left_to && stream.made > stream.sent
         })?;
         let missing = stream.made - stream.sent;
-        let (reason, message) = if stream.has_crashed {
-            (
-                "crash",
-                "the sensor ended without stopping: its last records are lost",
-            )
+        let message = if stream.has_crashed {
+            "the sensor ended without stopping: its last records are lost"
         } else {
-            (
-                "spool",
-                "the sensor's spool had no room or was damaged: records are lost",
-            )
+            "the sensor's spool had no room or was damaged: records are lost"
         };
         let seq = stream.made.checked_add(1)?;
         let record = event(
@@ -183,10 +177,8 @@ impl<F: SpoolFs> Spool<F> {
             "loss",
             "warning",
             message.into(),
-            &[
-                ("records", missing.to_string()),
-                ("reason", reason.to_owned()),
-            ],
+            // One field: maps have no order, and a resend is to be the same.
+            &[("records", missing.to_string())],
         );
         let payload = v1::Payload {
             records: vec![record],
