@@ -150,8 +150,8 @@ fn steady(model: Option<Arc<netml_agent::model::Model>>) -> (u64, Books, Counted
     // Hosts are compared with their past in all of the measured span.
     let settings = Settings {
         warm_up: WarmUp {
-            observations: 30,
-            time_ns: 60_000_000_000,
+            observations: 5,
+            time_ns: 30_000_000_000,
         },
         ..Settings::default()
     };
