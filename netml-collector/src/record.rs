@@ -451,6 +451,12 @@ pub struct Baseline {
     pub score: f64,
     /// From this score on a flow is called unusual.
     pub limit: f64,
+    /// A known responder answered on a port on which it was not seen answering before.
+    #[serde(default)]
+    pub new_port: bool,
+    /// A known initiator was not seen in touch with this responder before.
+    #[serde(default)]
+    pub first_contact: bool,
     /// The feature farthest outside at that score; null: all lay within.
     pub farthest: Option<Deviation>,
 }

@@ -250,8 +250,8 @@ test('the panel of a flow tells what is usual for its hosts, and where that is n
   await withPage({}, async (page, mock, base) => {
     const flow = { ...mock.scene.flowList.find((/** @type {any} */ f) => f.verdict === 'SUSPICIOUS'), src_ip: '192.0.2.9' };
     const farthest = { feature: 'src_ports_log2', value: 5.4, usual_low: 0, usual_high: 1.5 };
-    const baseline = { initiator_known: true, responder_known: false, score: 4.2, limit: 3, farthest };
-    const unknown = { initiator_known: false, responder_known: false, score: 0, limit: 3, farthest: null };
+    const baseline = { initiator_known: true, responder_known: false, score: 4.2, limit: 3, new_port: true, first_contact: true, farthest };
+    const unknown = { initiator_known: false, responder_known: false, score: 0, limit: 3, new_port: false, first_contact: false, farthest: null };
     const reasons = flow.reasons.map((/** @type {any} */ r) => ({ ...r, usual_low: null, usual_high: null }));
     mock.scene.flowList.unshift({ ...flow, flow_id: 'known', baseline }, { ...flow, flow_id: 'new', baseline: unknown, reasons }, { ...flow, flow_id: 'untold', baseline: null, reasons });
     const text = async (/** @type {string} */ id) => {
@@ -260,8 +260,10 @@ test('the panel of a flow tells what is usual for its hosts, and where that is n
       return ((await page.locator('dialog[open]').textContent()) ?? '').replace(/[\u00a0\u202f]/g, ' ');
     };
     const known = await text('known');
-    for (const wanted of ['unusual · score 4.2', 'usual for this host: 0 – 1.83', 'usual for this host: not known yet', 'the responder is not known yet']) assert.ok(known.includes(wanted), `${wanted} in ${known}`);
-    assert.match(await text('new'), /neither host has been watched for long enough/);
+    for (const wanted of ['unusual · score 4.2', 'usual for this host: 0 – 1.83', 'usual for this host: not known yet', 'the responder is not known yet', 'First contact', 'the responder answers on']) assert.ok(known.includes(wanted), `${wanted} in ${known}`);
+    const unwatched = await text('new');
+    assert.match(unwatched, /neither host has been watched for long enough/);
+    assert.doesNotMatch(unwatched, /First contact|New port/);
     assert.doesNotMatch(await text('untold'), /usual/);
   });
 });

@@ -149,6 +149,8 @@ export class Scene {
               responder_known: false,
               score: attack ? 4.2 : 0,
               limit: 3,
+              new_port: attack,
+              first_contact: attack,
               farthest: attack ? { feature: this.hostile ? HOSTILE[0] : 'src_ports_log2', value: 5.4, usual_low: 0, usual_high: 1.5 } : null,
             },
       forest: noProbability ? 'NO_VERDICT' : verdict,

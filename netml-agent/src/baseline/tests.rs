@@ -88,7 +88,7 @@ fn nothing_is_said_before_the_warm_up_is_over() {
     let usual = row(2.0);
     for second in 1..WARM_UP_NS / SECOND_NS {
         baselines.learn(&point(ends(1, 2), second * SECOND_NS, &usual));
-        let opinion = baselines.of(&ends(1, 2)).opinion(&row(12.0));
+        let opinion = baselines.of(&ends(1, 2)).opinion(&row(12.0), true);
         assert!(!opinion.is_known() && opinion.score == 0.0, "{second}");
     }
     // Long, but not often enough.
@@ -109,11 +109,11 @@ fn a_known_host_has_a_range_and_what_lies_far_outside_is_unusual() {
     assert_eq!(range(&baselines, "src_destinations_log2"), Some(usual));
     assert_eq!(range(&baselines, "dst_flows_log2"), None, "host 9 is not");
     assert_eq!(range(&baselines, "pair_flows_log2"), None, "of no host");
-    let within = baselines.of(&ends(1, 9)).opinion(&row(2.2));
+    let within = baselines.of(&ends(1, 9)).opinion(&row(2.2), true);
     assert!(within.is_known() && !within.is_unusual());
     assert_eq!(within.farthest(), None);
     // Three features, each six doublings outside.
-    let outside = baselines.of(&ends(1, 9)).opinion(&row(8.5));
+    let outside = baselines.of(&ends(1, 9)).opinion(&row(8.5), true);
     assert!((outside.score - 6.0).abs() < 1e-4, "{}", outside.score);
     assert!(outside.is_unusual() && outside.initiator_known && !outside.responder_known);
     let farthest = outside.farthest().unwrap();
@@ -121,8 +121,8 @@ fn a_known_host_has_a_range_and_what_lies_far_outside_is_unusual() {
     // One feature alone, however far, is not enough.
     let mut alone = row(2.0);
     alone[index("src_packets_log2")] = 19.0;
-    let alone = baselines.of(&ends(1, 9)).opinion(&alone);
-    assert!(alone.score > 3.0 && alone.score < 3.5, "{}", alone.score);
+    let alone = baselines.of(&ends(1, 9)).opinion(&alone, true);
+    assert!(alone.score > 3.0 && !alone.is_unusual(), "{}", alone.score);
     assert_eq!(alone.farthest().unwrap().feature, "src_packets_log2");
     // The highest so far stands.
     let both = outside.with(within).with(alone);
@@ -208,7 +208,12 @@ fn hosts_that_are_not_known_never_take_the_place_of_known_ones() {
         baselines.learn(&point(ends(host, 2), now_ns, &usual));
     }
     assert_eq!(baselines.evicted(), 100 - 16);
-    assert!(baselines.of(&ends(1, 9)).opinion(&usual).initiator_known);
+    assert!(
+        baselines
+            .of(&ends(1, 9))
+            .opinion(&usual, true)
+            .initiator_known
+    );
     assert!(baselines.learning.len() <= 16 && baselines.known.len() <= 16);
 }
 
@@ -226,7 +231,66 @@ fn the_longest_unseen_known_host_makes_room_for_another() {
             baselines.learn(&point(multicast, begin_ns + second * SECOND_NS, &usual));
         }
     }
-    let known = |host| baselines.of(&ends(host, 9)).opinion(&usual).initiator_known;
+    let known = |host| {
+        baselines
+            .of(&ends(host, 9))
+            .opinion(&usual, true)
+            .initiator_known
+    };
     assert_eq!([known(1), known(2), known(3)], [false, true, true]);
     assert_eq!(baselines.evicted(), 1, "a group of hosts is none");
+}
+
+#[test]
+fn a_new_port_and_a_first_contact_are_told_of_known_hosts_and_once() {
+    let (mut baselines, mut now_ns) = known();
+    let usual = row(2.0);
+    let told = |baselines: &Baselines, ends: &FlowEnds, is_established| {
+        let opinion = baselines.of(ends).opinion(&usual, is_established);
+        (opinion.new_port, opinion.first_contact)
+    };
+    let old = ends(1, 2);
+    let elsewhere = ends(1, 7);
+    let other_port = FlowEnds {
+        dst_port: 4_444,
+        ..old
+    };
+    assert_eq!(told(&baselines, &old, true), (false, false));
+    assert_eq!(told(&baselines, &other_port, true), (true, false));
+    assert_eq!(
+        told(&baselines, &elsewhere, true),
+        (false, true),
+        "7 is not known"
+    );
+    assert_eq!(
+        told(&baselines, &other_port, false),
+        (false, false),
+        "not answered"
+    );
+    assert_eq!(
+        told(&baselines, &ends(8, 7), true),
+        (false, false),
+        "nor is 8"
+    );
+    // Neither is learned from what is not answered or is an attack.
+    now_ns += SECOND_NS;
+    for (is_established, is_suspicious) in [(false, false), (true, true)] {
+        baselines.learn(&Point {
+            is_established,
+            is_suspicious,
+            ..point(other_port, now_ns, &usual)
+        });
+    }
+    assert_eq!(told(&baselines, &other_port, true), (true, false));
+    now_ns += PAUSE_NS;
+    for met in [other_port, elsewhere] {
+        baselines.learn(&point(met, now_ns, &usual));
+        assert_eq!(told(&baselines, &met, true), (false, false));
+    }
+    // Of a host that calls on everybody nothing is new.
+    for host in 100..1_000 {
+        baselines.learn(&point(ends(1, host), now_ns, &usual));
+    }
+    let new = (2_000..3_000).filter(|host| told(&baselines, &ends(1, *host), true).1);
+    assert_eq!(new.count(), 0);
 }

@@ -202,6 +202,10 @@ pub struct BaselineLine {
     pub score: f32,
     /// From this score on a flow is called unusual.
     pub limit: f32,
+    /// A known responder answered on a port on which it was not seen answering before.
+    pub new_port: bool,
+    /// A known initiator was not seen in touch with this responder before.
+    pub first_contact: bool,
     /// The feature farthest outside; null: all lay within.
     pub farthest: Option<DeviationLine>,
 }
@@ -226,6 +230,8 @@ impl From<&Opinion> for BaselineLine {
             responder_known: opinion.responder_known,
             score: opinion.score,
             limit: UNUSUAL,
+            new_port: opinion.new_port,
+            first_contact: opinion.first_contact,
             farthest: opinion.farthest().map(|farthest| DeviationLine {
                 feature: farthest.feature,
                 value: farthest.value,

@@ -16,7 +16,7 @@ use crate::flow::FEATURES;
 use crate::flow::beside::IcmpError;
 use crate::flow::features::Moment;
 use crate::flow::host::{HostWindow, PairWindow};
-use crate::flow::key::{FlowKey, is_multicast};
+use crate::flow::key::{FlowKey, fold, is_multicast};
 use crate::flow::lru::{LruMap, Place};
 use crate::flow::state::{Flow, PROTO_TCP, tcp_flag};
 use crate::flow::wheel::Wheel;
@@ -71,7 +71,7 @@ struct Added {
 
 /// The engine. See the module.
 ///
-/// Memory is bounded by [`Settings`]: about 640 bytes a flow, 450 a host and 350 a pair, and 1,300
+/// Memory is bounded by [`Settings`]: about 640 bytes a flow, 450 a host and 350 a pair, and 1,400
 /// for a host in one role whose usual behaviour is learned. Nothing is allocated per packet once the
 /// tables have grown.
 pub struct Engine {
@@ -347,7 +347,9 @@ impl Engine {
             if let Some(row) = item.row {
                 let (features, ends) = (&self.rows[row], flow.ends());
                 let usual = self.baselines.of(&ends);
-                flow.verdict.baseline = flow.verdict.baseline.with(usual.opinion(features));
+                let (mono_ns, is_established) = self.taken[row];
+                let opinion = usual.opinion(features, is_established);
+                flow.verdict.baseline = flow.verdict.baseline.with(opinion);
                 if let Some(model) = &model {
                     let finding = self.findings[row];
                     apply(
@@ -359,7 +361,6 @@ impl Engine {
                         &usual,
                     );
                 }
-                let (mono_ns, is_established) = self.taken[row];
                 self.baselines.learn(&Point {
                     ends,
                     mono_ns,
@@ -915,12 +916,6 @@ fn report_due_ns(flow: &Flow, settings: &Settings) -> Option<u64> {
 /// forgotten some: it stops at none.
 fn count_waiting(waiting: u32, begins: bool, ceases: bool) -> u32 {
     (waiting + u32::from(begins)).saturating_sub(u32::from(ceases))
-}
-
-/// An address as one number, for sketches.
-fn fold(address: &Address) -> u64 {
-    let value = u128::from_be_bytes(*address);
-    crate::flow::decay::mix((value >> 64) as u64) ^ value as u64
 }
 
 #[cfg(test)]

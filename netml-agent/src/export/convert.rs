@@ -157,6 +157,8 @@ fn baseline(opinion: &Opinion) -> v1::Baseline {
         responder_known: opinion.responder_known,
         score: opinion.score.into(),
         limit: UNUSUAL.into(),
+        new_port: opinion.new_port,
+        first_contact: opinion.first_contact,
         farthest: opinion.farthest().map(|farthest| v1::Deviation {
             feature: farthest.feature.into(),
             value: farthest.value.into(),

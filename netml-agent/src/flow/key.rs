@@ -27,6 +27,13 @@ pub fn ends(key: &FlowKey, initiator_is_low: bool) -> FlowEnds {
     }
 }
 
+/// An address as one number, for sketches.
+#[must_use]
+pub fn fold(address: &[u8; 16]) -> u64 {
+    let value = u128::from_be_bytes(*address);
+    super::decay::mix((value >> 64) as u64) ^ value as u64
+}
+
 /// IPv4 224.0.0.0/4 (RFC 5771) and 255.255.255.255, IPv6 ff00::/8 (RFC 4291 §2.7): nobody answers
 /// for such an address.
 #[must_use]

@@ -322,6 +322,8 @@ fn baseline(told: v1::Baseline) -> Option<Baseline> {
         responder_known: told.responder_known,
         score: finite(told.score).filter(|score| *score >= 0.0)?,
         limit: finite(told.limit)?,
+        new_port: told.new_port,
+        first_contact: told.first_contact,
         farthest,
     })
 }

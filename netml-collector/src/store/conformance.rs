@@ -95,6 +95,8 @@ fn flow(flow_id: u64, packets: u64, state: FlowState, unix_s: i64) -> Record {
             responder_known: small % 2 == 0,
             score: 3.5,
             limit: 3.0,
+            new_port: small % 2 == 0,
+            first_contact: small % 2 == 1,
             farthest: (small % 2 == 1).then(|| Deviation {
                 feature: "g".to_owned(),
                 value: 9.0,

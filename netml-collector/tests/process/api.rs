@@ -52,6 +52,8 @@ async fn every_call_answers_what_the_sensor_sent() {
                 responder_known: false,
                 score: 4.5,
                 limit: 3.0,
+                new_port: true,
+                first_contact: false,
                 farthest: Some(v1::Deviation {
                     feature: "src_flows_log2".into(),
                     value: 9.0,
@@ -115,7 +117,7 @@ async fn every_call_answers_what_the_sensor_sent() {
         ),
         (
             "baseline",
-            json!({"initiator_known": true, "responder_known": false, "score": 4.5, "limit": 3.0, "farthest": {"feature": "src_flows_log2", "value": 9.0, "usual_low": 0.0, "usual_high": 2.5}}),
+            json!({"initiator_known": true, "responder_known": false, "score": 4.5, "limit": 3.0, "new_port": true, "first_contact": false, "farthest": {"feature": "src_flows_log2", "value": 9.0, "usual_low": 0.0, "usual_high": 2.5}}),
         ),
         ("icmp_errors", json!(3)),
         ("icmp_last", json!({"type": 3, "code": 1})),

@@ -159,6 +159,8 @@ function Agreement({ flow }) {
         hint=${rule ? `the limit is ${count(flow.rule.limit)}` : 'fixed limits, learnt from nothing'}
       />
       ${flow.baseline ? html`<${Baseline} baseline=${flow.baseline} />` : null}
+      ${flow.baseline?.new_port ? html`<${Fact} name="New port" value=${`the responder answers on ${flow.dst_port}`} hint="it was not seen answering there before; without weight in the verdict" />` : null}
+      ${flow.baseline?.first_contact ? html`<${Fact} name="First contact" value="the two were not seen in touch before" hint="without weight in the verdict" />` : null}
     </dl>`;
 }
 
