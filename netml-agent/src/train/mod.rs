@@ -30,4 +30,6 @@ pub mod table;
 pub mod tables;
 pub mod threshold;
 pub mod trainer;
+#[cfg(test)]
+mod usual_tests;
 pub mod validate;
