@@ -74,6 +74,14 @@ impl Backlog {
         }
     }
 
+    /// The collector ended the connection because of a batch. In memory nothing comes of it: what is
+    /// there was not read from a disk.
+    pub(super) fn refused(&mut self) {
+        if let Self::Disk(spooler) = self {
+            spooler.refused();
+        }
+    }
+
     /// Takes an acknowledgement; false where it is known to be of what was never sent.
     pub(super) fn ack(&mut self, ack: v1::Ack) -> bool {
         match self {

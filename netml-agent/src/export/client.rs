@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 use tonic::transport::Endpoint;
+use tonic::{Code, Streaming};
 
 use super::Chunk;
 use super::backlog::Backlog;
@@ -165,6 +165,8 @@ enum LinkEvent {
     Retry,
     Opened(Box<Session>),
     Message(v1::CollectorMessage),
+    /// A batch is none to the collector.
+    Refused(String),
     Lost(String),
 }
 
@@ -184,6 +186,9 @@ impl Link {
             Self::Up(inbound) => match inbound.message().await {
                 Ok(Some(message)) => LinkEvent::Message(message),
                 Ok(None) => LinkEvent::Lost("the collector ended the stream".into()),
+                Err(status) if status.code() == Code::DataLoss => {
+                    LinkEvent::Refused(describe_status(&status))
+                }
                 Err(status) => LinkEvent::Lost(describe_status(&status)),
             },
         }
@@ -379,6 +384,10 @@ impl Task {
                 }
                 None => tracing::debug!("an empty message from the collector"),
             },
+            LinkEvent::Refused(error) => {
+                self.backlog.refused();
+                self.lost(error);
+            }
             LinkEvent::Lost(error) => self.lost(error),
         }
     }

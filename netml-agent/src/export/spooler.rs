@@ -38,6 +38,8 @@ enum Command {
     Ack(v1::Ack),
     /// The connection of this number is open: begin with what is not acknowledged.
     Begin(u64),
+    /// The collector refused something that was sent.
+    Refused,
     /// One more may be read.
     More,
     Close(oneshot::Sender<()>),
@@ -207,6 +209,10 @@ impl Spooler {
         self.say(Command::Begin(self.connection));
     }
 
+    pub(super) fn refused(&self) {
+        self.say(Command::Refused);
+    }
+
     pub(super) fn ack(&mut self, ack: v1::Ack) {
         self.say(Command::Ack(ack));
     }
@@ -319,6 +325,7 @@ impl Keeper {
                 self.spool.rewind();
                 self.wanted = READ_AHEAD;
             }
+            Command::Refused => self.spool.refused(),
             Command::More => self.wanted += 1,
             // Taken before.
             Command::Close(_) => {}

@@ -13,7 +13,7 @@
 //! Invariants:
 //! - A batch is written before it is sent; what was synced and neither acknowledged nor given up is
 //!   sent until it is acknowledged, by the next start too, with its own stream id and numbers.
-//! - `found + records_in == acked + lost_full + lost_memory + lost_damaged + waiting` ([`Books`]).
+//! - `found + records_in == acked + Σ lost + waiting` ([`Books`]).
 //! - A segment goes when all of it is acknowledged and that was noted, or as the oldest one when
 //!   there is no room below the bound; then its records are counted.
 //! - Within a stream batches are sent in order, since a collector's watermark is cumulative. A record
@@ -72,6 +72,9 @@ const RETRY_MS: u64 = 1_000;
 /// Times that a segment is read in vain before what is left of it is given up.
 const READ_TRIES_MAX: u32 = 10;
 
+/// Times in a row that a collector refuses a batch before it is given up.
+pub const REFUSALS_MAX: u32 = 3;
+
 /// Bytes of headers read at once.
 const READ_AHEAD_BYTES: usize = 4096;
 
@@ -118,7 +121,7 @@ pub struct Moment {
 
 /// Cumulative counts since the start, in records where nothing else is said.
 ///
-/// `found + records_in == acked + lost_full + lost_memory + lost_damaged + waiting`.
+/// `found + records_in == acked + lost_full + lost_memory + lost_damaged + lost_refused + waiting`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Books {
     /// Of earlier starts, on the disk and not acknowledged.
@@ -133,6 +136,8 @@ pub struct Books {
     pub lost_memory: u64,
     /// Not readable any more.
     pub lost_damaged: u64,
+    /// Refused by the collector, [`REFUSALS_MAX`] times in a row.
+    pub lost_refused: u64,
     /// Of earlier starts, made and never written or gone before this start; not in the sum.
     pub lost_before: u64,
     /// Segments that went because there was no room.
@@ -154,7 +159,7 @@ impl Books {
     /// Records given up for any reason.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.lost_full + self.lost_memory + self.lost_damaged
+        self.lost_full + self.lost_memory + self.lost_damaged + self.lost_refused
     }
 }
 

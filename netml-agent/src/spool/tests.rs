@@ -433,6 +433,37 @@ fn what_cannot_be_read_for_a_while_is_tried_again_and_given_up_in_the_end() {
 }
 
 #[test]
+fn a_batch_that_the_collector_refuses_over_and_over_does_not_hold_up_the_others() {
+    let fs = SimFs::new(1);
+    let mut first = open(&fs, 7);
+    for n in 0..3 {
+        first.append(batch(7, n * 5 + 1, 5), at(0));
+    }
+    first.close(15, at(1));
+    drop(first);
+    let mut spool = open(&fs, 8);
+    let mut sink = Sink::default();
+    // The second batch of the earlier stream is refused each time.
+    let mut connections = 0;
+    while spool.waiting() > 0 {
+        connections += 1;
+        assert!(connections < 10);
+        spool.rewind();
+        while let Some(batch) = spool.next(at(2)) {
+            if batch.first_seq == 6 {
+                spool.refused();
+                break;
+            }
+            spool.ack(sink.take(&batch));
+        }
+    }
+    assert_eq!(connections, 1 + REFUSALS_MAX);
+    assert_eq!(spool.books().lost_refused, 5);
+    assert_eq!((sink.stored(7), sink.gap(7)), (10, 5));
+    assert!(balanced(&spool));
+}
+
+#[test]
 fn a_foreign_file_is_left_a_bad_segment_is_set_aside_and_a_newer_one_refused() {
     let fs = SimFs::new(1);
     fs.plant("notes.txt", b"mine".to_vec());

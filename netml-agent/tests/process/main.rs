@@ -12,6 +12,7 @@ mod path;
 mod reload;
 mod replay;
 mod spool;
+mod spool_rates;
 mod stream;
 
 use std::io::{BufRead, BufReader, Lines};

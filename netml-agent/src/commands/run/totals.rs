@@ -316,6 +316,7 @@ impl Reporter {
                     ("spool-full", spool.books.lost_full),
                     ("spool-no-space", spool.books.lost_memory),
                     ("spool-damaged", spool.books.lost_damaged),
+                    ("spool-refused", spool.books.lost_refused),
                     ("spool_lost_before", spool.books.lost_before),
                     ("spool_errors", spool.books.io_errors),
                 ]);

@@ -10,8 +10,8 @@ use super::frame::{FrameHeader, SEGMENT_HEADER_BYTES, Window};
 use super::fs::SpoolFs;
 use super::state::StateFile;
 use super::{
-    Books, Moment, OpenError, READ_AHEAD_BYTES, SYNC_BYTES, SYNC_MS, Settings, WINDOW_BATCHES,
-    WINDOW_BYTES,
+    Books, Moment, OpenError, READ_AHEAD_BYTES, REFUSALS_MAX, SYNC_BYTES, SYNC_MS, Settings,
+    WINDOW_BATCHES, WINDOW_BYTES,
 };
 
 mod read;
@@ -81,6 +81,7 @@ impl<H> Lane<H> {
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     stream_id: u64,
+    first_seq: u64,
     last_seq: u64,
     bytes: usize,
 }
@@ -114,6 +115,8 @@ pub struct Spool<F: SpoolFs> {
     synced_ms: u64,
     is_state_dirty: bool,
     is_stopped: bool,
+    /// Number of the batch that was first when the collector refused, and how often in a row.
+    refusals: Option<(u64, u64, u32)>,
     waiting: u64,
     books: Books,
 }
@@ -145,6 +148,7 @@ impl<F: SpoolFs> Spool<F> {
             synced_ms: now.mono_ms,
             is_state_dirty: true,
             is_stopped: false,
+            refusals: None,
             waiting: 0,
             books: Books::default(),
             fs,
@@ -200,6 +204,7 @@ impl<F: SpoolFs> Spool<F> {
         })?;
         let sent = Sent {
             stream_id: batch.stream_id,
+            first_seq: batch.first_seq,
             last_seq: batch.first_seq + u64::from(batch.count) - 1,
             bytes: batch.payload.len(),
         };
@@ -222,6 +227,28 @@ impl<F: SpoolFs> Spool<F> {
         self.turn = PRESENT;
         self.in_flight.clear();
         self.in_flight_bytes = 0;
+    }
+
+    /// The collector ended the connection because a batch is none to it: the first one that is not
+    /// acknowledged. Refused [`REFUSALS_MAX`] times in a row it is given up and counted, so that it
+    /// does not hold up those behind it. To be called before [`Self::rewind`].
+    pub fn refused(&mut self) {
+        let Some(first) = self.in_flight.front().copied() else {
+            return;
+        };
+        let times = match self.refusals {
+            Some((stream_id, first_seq, times))
+                if (stream_id, first_seq) == (first.stream_id, first.first_seq) =>
+            {
+                times + 1
+            }
+            _ => 1,
+        };
+        self.refusals = Some((first.stream_id, first.first_seq, times));
+        if times >= REFUSALS_MAX {
+            self.refusals = None;
+            self.give_up_refused(first.stream_id, first.first_seq, first.last_seq);
+        }
     }
 
     /// Takes an acknowledgement; false where nothing of that kind was ever made.

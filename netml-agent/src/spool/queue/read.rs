@@ -81,7 +81,11 @@ impl<F: SpoolFs> Spool<F> {
             match frame::step(&self.fs, file, &mut reader.window, offset, end)? {
                 Step::Frame(header) => {
                     let (id, first) = (header.stream_id, header.first_seq);
-                    let is_due = self.is_of(lane, id) && header.last_seq() > self.sent(id);
+                    let last = header.last_seq();
+                    // One that was given up is there still, and in no extent.
+                    let is_due = self.is_of(lane, id)
+                        && last > self.sent(id)
+                        && self.segments[at].covered(id, first - 1, last) > 0;
                     let reader = &mut self.lanes[lane];
                     let Some(file) = reader.file.as_ref().filter(|_| is_due) else {
                         reader.offset += header.frame_bytes();
@@ -145,6 +149,31 @@ impl<F: SpoolFs> Spool<F> {
                 self.give_up(at, id, sent, u64::MAX - 1);
             }
         }
+    }
+
+    /// Counts a batch that no collector takes.
+    pub(super) fn give_up_refused(&mut self, stream_id: u64, first: u64, last: u64) {
+        let segments = self.segments.iter_mut();
+        let mut gone: u64 = segments
+            .map(|segment| segment.remove(stream_id, first - 1, last))
+            .sum();
+        let memory = self.memory.front();
+        if memory.is_some_and(|batch| batch.stream_id == stream_id && batch.first_seq == first) {
+            gone += self.forget_front();
+        }
+        self.waiting -= gone;
+        self.books.lost_refused += gone;
+        self.look_anew(stream_id);
+        if gone == 0
+            && let Some(stream) = self.streams.get_mut(&stream_id)
+        {
+            // The batch that tells of the end: nothing more can be told.
+            stream.made = stream.acked.max(stream.left_to);
+        }
+        tracing::warn!(
+            records = gone,
+            "a batch is given up: the collector refuses it"
+        );
     }
 
     /// The next batch that is in memory only.
