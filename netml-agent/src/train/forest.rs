@@ -83,6 +83,38 @@ pub struct Settings {
     pub split_features: usize,
     /// Share of attack rows in each tree's sample.
     pub attack_share: f64,
+    /// How the classes of attack share that. The card of a model tells it only where it is not the
+    /// shipped one.
+    #[serde(skip_serializing_if = "ClassWeights::is_shipped")]
+    pub class_weights: ClassWeights,
+}
+
+/// Parts of the classes of attack in the rows that trees are grown on and leaves are filled with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassWeights {
+    /// By [`sampling_weight`].
+    #[default]
+    Shipped,
+    /// All alike.
+    Alike,
+    /// By the square of it.
+    Squared,
+}
+
+impl ClassWeights {
+    const fn is_shipped(&self) -> bool {
+        matches!(self, Self::Shipped)
+    }
+
+    /// Part of a class against the others.
+    fn of(self, class: &str) -> f64 {
+        match self {
+            Self::Shipped => sampling_weight(class),
+            Self::Alike => 1.0,
+            Self::Squared => sampling_weight(class).powi(2),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -95,6 +127,7 @@ impl Default for Settings {
             leaf_rows: 8,
             split_features: 8,
             attack_share: 0.5,
+            class_weights: ClassWeights::Shipped,
         }
     }
 }
@@ -181,10 +214,11 @@ impl<'a> Training<'a> {
         let count = settings.tree_rows.min(TREE_ROWS_MAX);
         #[expect(clippy::cast_sign_loss, reason = "a share is not negative")]
         let attack_rows = (count as f64 * settings.attack_share).round() as usize;
+        let shares = self.attack_shares(settings.class_weights);
         (0..count)
             .map(|drawn| {
                 let class = if drawn < attack_rows {
-                    self.attack_class(random.unit())
+                    class_at(&shares, random.unit())
                 } else {
                     0
                 };
@@ -196,39 +230,82 @@ impl<'a> Training<'a> {
     }
 
     /// Share of each attack class among attacks; the first class has none.
-    fn attack_shares(&self) -> Vec<f64> {
-        let mut shares: Vec<f64> = self.classes.iter().map(|c| sampling_weight(c)).collect();
+    fn attack_shares(&self, weights: ClassWeights) -> Vec<f64> {
+        let mut shares: Vec<f64> = self.classes.iter().map(|c| weights.of(c)).collect();
         shares[0] = 0.0;
         let sum: f64 = shares.iter().sum();
         shares.iter().map(|share| share / sum).collect()
     }
 
-    /// The attack class at a place between 0 and 1.
-    fn attack_class(&self, place: f64) -> usize {
-        let mut upto = 0.0;
-        for (class, share) in self.attack_shares().into_iter().enumerate() {
-            upto += share;
-            if place < upto {
-                return class;
-            }
-        }
-        self.classes.len() - 1
-    }
-
     /// Every training row with its class and weight: attack and normal weigh alike, classes of
     /// attack as they are drawn, the cells of a class alike, and so the rows of a cell.
-    pub(super) fn weighted(&self) -> impl Iterator<Item = (usize, usize, f64)> {
-        let shares = self.attack_shares();
-        self.cells
-            .iter()
-            .enumerate()
-            .flat_map(move |(class, cells)| {
-                let of_class = if class == 0 { 1.0 } else { shares[class] };
-                cells.iter().flat_map(move |cell| {
-                    let weight = of_class / (cells.len() * cell.len()) as f64;
-                    cell.iter().map(move |&row| (row, class, weight))
-                })
-            })
+    fn weighted(&self, weights: ClassWeights) -> Weighted<'_> {
+        let shares = self.attack_shares(weights);
+        let mut rows = Vec::new();
+        for (class, cells) in self.cells.iter().enumerate() {
+            let of_class = if class == 0 { 1.0 } else { shares[class] };
+            for cell in cells {
+                let weight = of_class / (cells.len() * cell.len()) as f64;
+                let features = |row: &usize| &self.table.rows[*row].features;
+                rows.extend(cell.iter().map(|row| (features(row), class, weight)));
+            }
+        }
+        Weighted {
+            rows,
+            classes: self.classes.len(),
+        }
+    }
+
+    /// What reaches each node of each of some trees: the result of `of` over the nodes and the sums,
+    /// in the order of the trees.
+    pub(super) fn over_trees<'n, T: Send>(
+        &self,
+        weights: ClassWeights,
+        trees: &[&'n [Node]],
+        of: impl Fn(&'n [Node], &[f64]) -> T + Sync,
+    ) -> Vec<T> {
+        let weighted = self.weighted(weights);
+        parallel(trees.len(), |tree| {
+            of(trees[tree], &weighted.reaching(trees[tree]))
+        })
+    }
+}
+
+/// The class at a place between 0 and 1, by the classes' shares.
+fn class_at(shares: &[f64], place: f64) -> usize {
+    let mut upto = 0.0;
+    for (class, share) in shares.iter().enumerate() {
+        upto += share;
+        if place < upto {
+            return class;
+        }
+    }
+    shares.len() - 1
+}
+
+/// Training rows with their classes and weights.
+struct Weighted<'a> {
+    rows: Vec<(&'a [f32; FEATURES], usize, f64)>,
+    classes: usize,
+}
+
+impl Weighted<'_> {
+    /// Per node the weight of each class that reaches it.
+    fn reaching(&self, nodes: &[Node]) -> Vec<f64> {
+        let mut sums = vec![0.0; nodes.len() * self.classes];
+        for &(features, class, weight) in &self.rows {
+            let mut at = 0;
+            loop {
+                sums[at * self.classes + class] += weight;
+                let node = &nodes[at];
+                if node.is_leaf() {
+                    break;
+                }
+                let right = features[usize::from(node.feature)] > node.threshold;
+                at = usize::from(node.left) + usize::from(right);
+            }
+        }
+        sums
     }
 }
 
@@ -275,9 +352,10 @@ pub fn class_index(classes: &[String], kind: &str, attack: bool) -> usize {
 /// # Errors
 /// [`FitError`] of the first tree that failed.
 pub fn fit(training: &Training<'_>, settings: &Settings) -> Result<Forest, FitError> {
+    let weighted = training.weighted(settings.class_weights);
     let trees = parallel(settings.trees, |tree| {
-        let grown = grow(training, settings, tree)?;
-        fill(&grown, training).map_err(|what| FitError::Export { tree, what })
+        let nodes = grow(training, settings, tree)?;
+        fill(nodes, &weighted).map_err(|what| FitError::Export { tree, what })
     });
     let trees = trees.into_iter().collect::<Result<Vec<_>, _>>()?;
     Forest::new(trees, training.classes.len()).map_err(|what| FitError::Export { tree: 0, what })
@@ -394,22 +472,9 @@ fn rounded_down(threshold: f64) -> f32 {
 }
 
 /// Fills the nodes with the class shares of all training rows.
-fn fill(nodes: &[Node], training: &Training<'_>) -> Result<Tree, &'static str> {
-    let classes = training.classes.len();
-    let mut sums = vec![0.0; nodes.len() * classes];
-    for (row, class, weight) in training.weighted() {
-        let features = &training.table.rows[row].features;
-        let mut at = 0;
-        loop {
-            sums[at * classes + class] += weight;
-            let node = &nodes[at];
-            if node.is_leaf() {
-                break;
-            }
-            let right = features[usize::from(node.feature)] > node.threshold;
-            at = usize::from(node.left) + usize::from(right);
-        }
-    }
+fn fill(nodes: Vec<Node>, weighted: &Weighted<'_>) -> Result<Tree, &'static str> {
+    let classes = weighted.classes;
+    let sums = weighted.reaching(&nodes);
     let mut attack = Vec::with_capacity(nodes.len());
     let mut leaf_classes = Vec::new();
     for (node, sums) in nodes.iter().zip(sums.chunks_exact(classes)) {
@@ -430,5 +495,5 @@ fn fill(nodes: &[Node], training: &Training<'_>) -> Result<Tree, &'static str> {
             leaf_classes.extend(shares);
         }
     }
-    Tree::new(nodes.to_vec(), attack, leaf_classes, classes)
+    Tree::new(nodes, attack, leaf_classes, classes)
 }

@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use super::captures::parallel;
-use super::forest::{Training, asked_features};
+use super::forest::{ClassWeights, Training, asked_features};
 use super::random::Random;
 use super::table::Table;
 use super::threshold;
@@ -33,7 +32,7 @@ pub fn importances(
     judges: &Judges,
     false_positive_rate: f64,
 ) -> Vec<Importance> {
-    let by_impurity = impurity(table, training, forest);
+    let by_impurity = impurity(training, forest, judges.class_weights);
     let by_permutation = permutation(table, judges, false_positive_rate);
     let mut all: Vec<Importance> = by_permutation
         .into_iter()
@@ -72,25 +71,11 @@ pub fn card(
 }
 
 /// Parts of the decrease of Gini impurity, by feature, over the rows as they are weighed in leaves.
-fn impurity(table: &Table, training: &Training<'_>, forest: &Forest) -> Vec<f64> {
+fn impurity(training: &Training<'_>, forest: &Forest, weights: ClassWeights) -> Vec<f64> {
     let classes = training.classes.len();
-    let weighted: Vec<(usize, usize, f64)> = training.weighted().collect();
-    let of_trees = parallel(forest.trees().len(), |tree| {
-        let nodes = &forest.trees()[tree].nodes;
-        let mut sums = vec![0.0; nodes.len() * classes];
-        for &(row, class, weight) in &weighted {
-            let features = &table.rows[row].features;
-            let mut at = 0;
-            loop {
-                sums[at * classes + class] += weight;
-                let node = &nodes[at];
-                if node.is_leaf() {
-                    break;
-                }
-                let right = features[usize::from(node.feature)] > node.threshold;
-                at = usize::from(node.left) + usize::from(right);
-            }
-        }
+    let trees = forest.trees().iter().map(|tree| tree.nodes.as_slice());
+    let trees: Vec<_> = trees.collect();
+    let of_trees = training.over_trees(weights, &trees, |nodes, sums| {
         // Weight times Gini impurity.
         let gini = |at: usize| {
             let sums = &sums[at * classes..(at + 1) * classes];
@@ -161,13 +146,15 @@ fn permutation(table: &Table, judges: &Judges, false_positive_rate: f64) -> Vec<
                     cell[random.below(cell.len())]
                 })
                 .collect();
-            let changed = judges.scores(table, |row| {
+            let changed = judges.rescored(table, &scores, |row| {
                 let flow = of_row[row];
                 let donor = &flows[donors[flow]];
                 let place = (row - flows[flow].start).min(donor.len() - 1);
+                let given = table.rows[donor.start + place].features[feature];
                 let mut features = table.rows[row].features;
-                features[feature] = table.rows[donor.start + place].features[feature];
-                features
+                let changes = features[feature].to_bits() != given.to_bits();
+                features[feature] = given;
+                changes.then_some(features)
             });
             (feature, whole - measure(&changed))
         })

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::captures::parallel;
 use super::classes::NORMAL;
-use super::forest::{self, FitError, Settings, Training};
+use super::forest::{self, ClassWeights, FitError, Settings, Training};
 use super::random::Random;
-use super::table::{Row, Table};
+use super::table::{NameId, Row, Table};
 use super::tables::TRAINING_ONLY;
 use crate::flow::FEATURES;
 use crate::flow::schema::FEATURE_SPECS;
@@ -38,7 +38,19 @@ impl Folds {
     /// # Errors
     /// The reason in one line where there are too few groups.
     pub fn new(table: &Table, count: usize, seed: u64) -> Result<Self, String> {
-        let judged = table.judged_groups();
+        Self::among(table, table.judged_groups(), count, seed)
+    }
+
+    /// The same of some groups; others, whose rows are not in the table, are in no fold.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn among(
+        table: &Table,
+        judged: Vec<NameId>,
+        count: usize,
+        seed: u64,
+    ) -> Result<Self, String> {
         let groups = judged.len();
         let count = if count == 0 {
             groups
@@ -108,8 +120,19 @@ pub struct Judges {
     pub classes: Vec<String>,
     /// Seed they were grown with.
     pub seed: u64,
-    /// Per fold its forest, and its classes by the names of all rows.
-    forests: Vec<(Forest, Vec<u8>)>,
+    /// How they weigh the classes of attack.
+    pub class_weights: ClassWeights,
+    /// By fold.
+    forests: Vec<Judge>,
+}
+
+/// The forest of one fold.
+struct Judge {
+    forest: Forest,
+    /// Its classes by the names of all rows.
+    to_all: Vec<u8>,
+    /// Rows of the fold.
+    rows: Vec<usize>,
 }
 
 impl Judges {
@@ -129,12 +152,19 @@ impl Judges {
             let of_all = |name: &String| classes.iter().position(|of_all| of_all == name);
             let to_all = training.classes.iter().map(of_all);
             let to_all: Vec<u8> = to_all.map(|class| class.unwrap_or(0) as u8).collect();
-            forests.push((forest::fit(&training, &settings)?, to_all));
+            forests.push(Judge {
+                forest: forest::fit(&training, &settings)?,
+                to_all,
+                rows: (0..table.rows.len())
+                    .filter(|&row| folds.fold(table, row) == fold)
+                    .collect(),
+            });
         }
         Ok(Self {
             folds: folds.clone(),
             classes,
             seed: settings.seed,
+            class_weights: settings.class_weights,
             forests,
         })
     }
@@ -147,14 +177,24 @@ impl Judges {
         table: &Table,
         features: impl Fn(usize) -> [f32; FEATURES] + Sync,
     ) -> Vec<RowScore> {
-        let mut scores = vec![RowScore::default(); table.rows.len()];
-        for (fold, (forest, to_all)) in self.forests.iter().enumerate() {
-            let held_out: Vec<usize> = (0..table.rows.len())
-                .filter(|&row| self.folds.fold(table, row) == fold)
-                .collect();
-            let judged = judge(forest, &held_out, &features);
-            for (row, (score, class)) in held_out.into_iter().zip(judged) {
-                let class = to_all[usize::from(class)];
+        let none = vec![RowScore::default(); table.rows.len()];
+        self.rescored(table, &none, |row| Some(features(row)))
+    }
+
+    /// The same with some rows changed: those to which `change` gives features are judged, the others
+    /// keep their scores.
+    #[must_use]
+    pub fn rescored(
+        &self,
+        table: &Table,
+        scores: &[RowScore],
+        change: impl Fn(usize) -> Option<[f32; FEATURES]> + Sync,
+    ) -> Vec<RowScore> {
+        debug_assert_eq!(scores.len(), table.rows.len());
+        let mut scores = scores.to_vec();
+        for judge in &self.forests {
+            for (row, score, class) in judge.judge(&change) {
+                let class = judge.to_all[usize::from(class)];
                 scores[row] = RowScore { score, class };
             }
         }
@@ -166,7 +206,8 @@ impl Judges {
 ///
 /// # Errors
 /// [`FitError`] where the rows outside a fold are of one class.
-pub fn out_of_fold(
+#[cfg(test)]
+pub(super) fn out_of_fold(
     table: &Table,
     folds: &Folds,
     settings: &Settings,
@@ -178,18 +219,24 @@ pub fn out_of_fold(
 /// Rows judged at once by one thread.
 const CHUNK_ROWS: usize = 4_096;
 
-/// Scores and classes of some rows, in their order.
-fn judge(
-    forest: &Forest,
-    rows: &[usize],
-    of_row: &(impl Fn(usize) -> [f32; FEATURES] + Sync),
-) -> Vec<(f32, u8)> {
-    let chunks: Vec<&[usize]> = rows.chunks(CHUNK_ROWS).collect();
-    let judged = parallel(chunks.len(), |chunk| {
-        let features: Vec<[f32; FEATURES]> = chunks[chunk].iter().map(|&row| of_row(row)).collect();
-        forest.judge_all(&features)
-    });
-    judged.concat()
+impl Judge {
+    /// Rows that `change` gives features, with their scores and classes.
+    fn judge(
+        &self,
+        change: &(impl Fn(usize) -> Option<[f32; FEATURES]> + Sync),
+    ) -> Vec<(usize, f32, u8)> {
+        let chunks: Vec<&[usize]> = self.rows.chunks(CHUNK_ROWS).collect();
+        let judged = parallel(chunks.len(), |chunk| {
+            let changed = chunks[chunk].iter().map(|&row| Some((row, change(row)?)));
+            let (rows, features): (Vec<usize>, Vec<_>) = changed.flatten().unzip();
+            let judged = self.forest.judge_all(&features);
+            let with_row = rows.into_iter().zip(judged);
+            with_row
+                .map(|(row, (score, class))| (row, score, class))
+                .collect::<Vec<_>>()
+        });
+        judged.concat()
+    }
 }
 
 /// Feature that tells whether something came back; a rule on silence is withdrawn by it.
