@@ -1,6 +1,5 @@
 use super::*;
-use crate::flow::FEATURES;
-use crate::train::table::Row;
+use crate::train::testing::Made;
 
 /// Flows: (capture, group, kind, attack, quality, hit, how many).
 type Item = (
@@ -14,26 +13,13 @@ type Item = (
 );
 
 fn counted(items: &[Item]) -> (Cells, Vec<f64>) {
-    let mut table = Table::default();
+    let mut made = Made::default();
     let (mut flows, mut hits) = (Vec::new(), Vec::new());
     for &(capture, group, kind, attack, quality, hit, count) in items {
         for _ in 0..count {
-            let at = table.rows.len();
-            table.rows.push(Row {
-                capture: table.captures.id(capture),
-                group: table.groups.id(group),
-                kind: table.kinds.id(kind),
-                quality,
-                attack,
-                flow: at as u32,
-                stands_for: 1.0,
-                packets: 1,
-                time_ms: 0,
-                host: 0,
-                fit: true,
-                rule: None,
-                features: [0.0; FEATURES],
-            });
+            let at = made.table.rows.len();
+            let row = made.row(capture, group, kind, attack);
+            (row.quality, row.flow) = (quality, at as u32);
             flows.push(FlowScore {
                 rows: at..at + 1,
                 score: 0.0,
@@ -44,7 +30,7 @@ fn counted(items: &[Item]) -> (Cells, Vec<f64>) {
             hits.push(hit);
         }
     }
-    let cells = Cells::new(&table, &flows);
+    let cells = Cells::new(&made.table, &flows);
     let hits = cells.hits(&hits);
     (cells, hits)
 }

@@ -28,6 +28,8 @@ mod reference_tests;
 pub mod report;
 pub mod table;
 pub mod tables;
+#[cfg(test)]
+mod testing;
 pub mod threshold;
 pub mod trainer;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use flate2::read::GzDecoder;
 
 use super::forest::{self, Settings, Training, asked_features};
 use super::table::{Row, Table};
-use crate::flow::FEATURES;
+use super::testing::Made;
 
 const NOT_NUMERIC: [&str; 6] = [
     "protocol_type",
@@ -49,32 +49,18 @@ fn nsl_kdd(path: &Path) -> Table {
     let places = asked_features();
     assert_eq!(numeric.len(), 38);
     assert!(numeric.len() <= places.len());
-    let mut table = Table::default();
+    let mut made = Made::default();
     for (flow, record) in reader.records().enumerate() {
         let record = record.expect("a row");
         let attack = &record[label] != "normal";
-        let mut features = [0.0; FEATURES];
+        let kind = if attack { "attack" } else { "normal" };
+        let row = made.row("nsl-kdd", "nsl-kdd", kind, attack);
+        row.flow = flow as u32;
         for (place, column) in places.iter().zip(&numeric) {
-            features[*place] = record[*column].parse().expect("a number");
+            row.features[*place] = record[*column].parse().expect("a number");
         }
-        let row = Row {
-            capture: table.captures.id("nsl-kdd"),
-            group: table.groups.id("nsl-kdd"),
-            kind: table.kinds.id(if attack { "attack" } else { "normal" }),
-            quality: 'A',
-            attack,
-            flow: flow as u32,
-            stands_for: 1.0,
-            packets: 1,
-            time_ms: 0,
-            host: 0,
-            fit: true,
-            rule: None,
-            features,
-        };
-        table.rows.push(row);
     }
-    table
+    made.table
 }
 
 /// Accuracy on `test` of forests grown on the rows of `table` for which `wanted` holds.

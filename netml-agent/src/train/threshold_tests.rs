@@ -1,28 +1,16 @@
 use super::*;
-use crate::flow::FEATURES;
-use crate::train::table::Row;
+use crate::train::testing::Made;
 
 /// One row a flow: (group, capture, host, minute, attack, score).
 fn scored(items: &[(u32, u32, u32, u64, bool, f32)]) -> (Table, Vec<RowScore>, Vec<FlowScore>) {
-    let mut table = Table::default();
+    let mut made = Made::default();
     let mut rows = Vec::new();
     let mut flows = Vec::new();
     for (at, &(group, capture, host, minute, attack, score)) in items.iter().enumerate() {
-        table.rows.push(Row {
-            capture,
-            group,
-            kind: u32::from(attack),
-            quality: 'A',
-            attack,
-            flow: at as u32,
-            stands_for: 1.0,
-            packets: 1,
-            time_ms: minute * MINUTE_MS,
-            host,
-            fit: true,
-            rule: None,
-            features: [0.0; FEATURES],
-        });
+        let row = made.row("a", "g", "k", attack);
+        (row.capture, row.group, row.kind) = (capture, group, u32::from(attack));
+        (row.flow, row.host) = (at as u32, host);
+        row.time_ms = minute * MINUTE_MS;
         rows.push(RowScore { score, class: 1 });
         flows.push(FlowScore {
             rows: at..at + 1,
@@ -32,7 +20,7 @@ fn scored(items: &[(u32, u32, u32, u64, bool, f32)]) -> (Table, Vec<RowScore>, V
             weight: 1.0,
         });
     }
-    (table, rows, flows)
+    (made.table, rows, flows)
 }
 
 #[test]

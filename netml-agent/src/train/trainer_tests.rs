@@ -3,18 +3,15 @@ use crate::flow::FEATURES;
 use crate::flow::schema::FEATURE_SPECS;
 use crate::model::{Judgement, Model};
 use crate::train::random::Random;
-use crate::train::table::Row;
+use crate::train::testing::{Made, telling};
 use crate::train::validate::shuffle_labels;
 
 /// Six groups with both labels; attack flows have a high value in a feature that is asked,
 /// and every group its own level in the others, as labs do.
 fn table(flows: u32) -> Table {
-    let mut table = Table::default();
+    let mut made = Made::default();
     let mut random = Random::new(7, 7);
-    let telling = FEATURE_SPECS
-        .iter()
-        .position(|spec| spec.name == "src_barren_share")
-        .expect("a feature of the schema");
+    let telling = telling();
     for group in 0..6 {
         for flow in 0..flows {
             let attack = flow % 2 == 0;
@@ -22,26 +19,16 @@ fn table(flows: u32) -> Table {
                 let mut features: [f32; FEATURES] =
                     std::array::from_fn(|_| group as f32 + random.unit() as f32);
                 features[telling] = if attack { 0.5 } else { 0.0 } + random.unit() as f32 / 2.0;
-                let row = Row {
-                    capture: table.captures.id(&format!("{group}.pcap")),
-                    group: table.groups.id(&format!("g{group}")),
-                    kind: table.kinds.id(if attack { "port_scan" } else { "web" }),
-                    quality: 'A',
-                    attack,
-                    flow,
-                    stands_for: 1.0,
-                    packets: 1 + point,
-                    time_ms: u64::from(flow) * 1000 + point,
-                    host: flow % 3,
-                    fit: true,
-                    rule: None,
-                    features,
-                };
-                table.rows.push(row);
+                let kind = if attack { "port_scan" } else { "web" };
+                let row = made.row(&format!("{group}.pcap"), &format!("g{group}"), kind, attack);
+                (row.flow, row.host) = (flow, flow % 3);
+                row.packets = 1 + point;
+                row.time_ms = u64::from(flow) * 1000 + point;
+                row.features = features;
             }
         }
     }
-    table
+    made.table
 }
 
 fn settings() -> TrainSettings {
