@@ -65,7 +65,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     } else if args.json {
         write!(out, "{}", report.json()?)?;
     } else {
-        write!(out, "{}", markdown::render(&view::sections(&report)))?;
+        let sections = view::sections(&report);
+        write!(out, "{}", markdown::render(view::title(&report), &sections))?;
     }
     Ok(())
 }

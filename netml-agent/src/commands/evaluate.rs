@@ -8,6 +8,7 @@ use anyhow::Context as _;
 
 use super::ReadingArgs;
 use crate::model::{self, Model};
+use crate::train::report::{markdown, view};
 use crate::train::{evaluate, labels};
 
 /// A given model against labelled captures.
@@ -28,6 +29,10 @@ pub struct Args {
     /// Prints all figures as JSON.
     #[arg(long)]
     pub json: bool,
+    /// Writes report.json, report.md and report.html into this folder instead: the figures with
+    /// intervals, by host, over time and by kind told.
+    #[arg(long, value_name = "DIR", conflicts_with = "json")]
+    pub report: Option<PathBuf>,
 }
 
 /// Judges the captures and prints the figures.
@@ -49,10 +54,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         args.reading.reading(),
     )?;
     let mut out = std::io::stdout().lock();
-    if args.json {
+    if let Some(dir) = &args.report {
+        let written = report.report.write(dir);
+        written.context("cannot write the report")?;
+        let dir = dir.display();
+        writeln!(out, "wrote report.json, report.md and report.html to {dir}")?;
+    } else if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
-        write!(out, "{report}")?;
+        let sections = view::sections(&report.report);
+        let told = markdown::render(view::title(&report.report), &sections);
+        write!(out, "{report}\n{told}")?;
     }
     Ok(())
 }

@@ -34,6 +34,17 @@ pub enum RunError {
         /// The cause.
         source: CaptureError,
     },
+    /// More rows than are held at once.
+    #[error("more than {rows_max} evaluation points in all captures: judge fewer at a time")]
+    TooLong {
+        /// Rows that are held.
+        rows_max: usize,
+    },
+    /// Nothing to judge.
+    #[error(
+        "no flow of the captures has a known label: check the addresses and ports in the labels"
+    )]
+    NoFlow,
 }
 
 /// What came of one capture.

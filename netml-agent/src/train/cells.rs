@@ -175,14 +175,7 @@ impl Cells {
 
     /// A figure over the seeds' hits by cell, with its interval.
     pub fn figure(&self, seeds: &[Vec<f64>], of: impl Fn(&Draw<'_>) -> Option<f64>) -> Figure {
-        let once = |hits: &[f64]| {
-            of(&Draw {
-                cells: self,
-                hits,
-                times: None,
-            })
-        };
-        let mut figure = Figure::of_seeds(seeds.iter().map(|hits| once(hits)));
+        let mut figure = Figure::of_seeds(seeds.iter().map(|hits| self.value(hits, &of)));
         let mean: Vec<f64> = (0..self.cells.len())
             .map(|at| seeds.iter().map(|hits| hits[at]).sum::<f64>() / seeds.len() as f64)
             .collect();
@@ -194,6 +187,33 @@ impl Cells {
             })
         });
         figure
+    }
+
+    /// A figure of one set of hits by cell.
+    pub fn value(&self, hits: &[f64], of: impl Fn(&Draw<'_>) -> Option<f64>) -> Option<f64> {
+        of(&Draw {
+            cells: self,
+            hits,
+            times: None,
+        })
+    }
+
+    /// 95 % of the draws of a figure's difference: of the second hits less that of the first.
+    pub fn difference(
+        &self,
+        [first, second]: [&[f64]; 2],
+        of: impl Fn(&Draw<'_>) -> Option<f64>,
+    ) -> Option<[f64; 2]> {
+        self.interval(|times| {
+            let drawn = |hits| {
+                of(&Draw {
+                    cells: self,
+                    hits,
+                    times: Some(times),
+                })
+            };
+            Some(drawn(second)? - drawn(first)?)
+        })
     }
 
     /// 95 % of a figure over the draws, where four fifths of them give one.

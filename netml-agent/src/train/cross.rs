@@ -10,7 +10,7 @@ use crate::model::interpolate;
 use crate::rules::Rule;
 use crate::verdict::Verdict;
 
-/// What the sensor would say of a flow of a group left out.
+/// What the sensor would say of a flow.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Answer {
     /// Combined score.
@@ -21,6 +21,35 @@ pub struct Answer {
     pub verdict: Verdict,
     /// Class told, by the class names of all rows; the rule's where one speaks.
     pub class: usize,
+}
+
+/// What the sensor would say at one row, by its score there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RowAnswer {
+    /// Combined score.
+    pub score: f32,
+    /// Verdict.
+    pub verdict: Verdict,
+    /// What tells kinds of alarm apart, see [`alarm_kind`].
+    pub kind: u8,
+}
+
+/// A number for the kind of an alarm: by the rule that speaks and by the forest's class apart.
+#[must_use]
+pub fn alarm_kind(rule: Option<Rule>, class: u8) -> u8 {
+    rule.map_or(class, |rule| u8::MAX - rule as u8)
+}
+
+/// Answers to the flows and rows of a table: what figures are drawn from.
+pub struct Said<'a> {
+    /// Class names; the first is normal.
+    pub classes: &'a [String],
+    /// The flows that are judged.
+    pub flows: &'a [FlowScore],
+    /// An answer for each.
+    pub answers: &'a [Answer],
+    /// An answer for each row of the table; none for those that are not judged.
+    pub rows: Vec<Option<RowAnswer>>,
 }
 
 /// A way to answer, by flow.
@@ -57,7 +86,20 @@ impl Judged {
     pub fn new(table: &Table, settings: &TrainSettings) -> Result<Self, TrainError> {
         let seed = settings.forest.seed;
         let folds = Folds::new(table, settings.folds, seed).map_err(TrainError::Groups)?;
-        let judges = Judges::grow(table, &folds, &validation(settings))?;
+        Ok(Self::in_folds(table, settings, &folds)?)
+    }
+
+    /// The same in given folds.
+    ///
+    /// # Errors
+    /// [`FitError`] where the rows outside a fold are of one class.
+    pub fn in_folds(
+        table: &Table,
+        settings: &TrainSettings,
+        folds: &Folds,
+    ) -> Result<Self, FitError> {
+        let seed = settings.forest.seed;
+        let judges = Judges::grow(table, folds, &validation(settings))?;
         let rows = judges.scores(table, |row| table.rows[row].features);
         let flows = flow_scores(table, &rows);
         let fold_of = |flow: &FlowScore| folds.of_group[table.rows[flow.rows.start].group as usize];
@@ -113,12 +155,25 @@ impl Judged {
         }
     }
 
-    /// What the sensor would say at one row, by its score so far.
+    /// What is said of every flow and row.
     #[must_use]
-    pub fn row_answer(&self, table: &Table, row: usize) -> Option<(f32, Verdict)> {
-        let cut = self.cut(table, row)?;
-        let score = combined(cut, self.rows[row].score, table.rows[row].rule);
-        Some((score, verdict(cut, score)))
+    pub fn said(&self, table: &Table) -> Said<'_> {
+        let answer = |row: usize| {
+            let cut = self.cut(table, row)?;
+            let (own, rule) = (&self.rows[row], table.rows[row].rule);
+            let score = combined(cut, own.score, rule);
+            Some(RowAnswer {
+                score,
+                verdict: verdict(cut, score),
+                kind: alarm_kind(rule, own.class),
+            })
+        };
+        Said {
+            classes: &self.judges.classes,
+            flows: &self.flows,
+            answers: &self.answers,
+            rows: (0..table.rows.len()).map(answer).collect(),
+        }
     }
 
     /// The combination, its parts, and what needs no forest.
@@ -223,7 +278,7 @@ pub fn validation(settings: &TrainSettings) -> Settings {
     }
 }
 
-fn combined(cut: &Thresholds, score: f32, rule: Option<Rule>) -> f32 {
+pub(super) fn combined(cut: &Thresholds, score: f32, rule: Option<Rule>) -> f32 {
     let of_rule = f32::midpoint(cut.suspicious, 1.0);
     score.max(if rule.is_some() { of_rule } else { 0.0 })
 }

@@ -26,7 +26,8 @@ fn pcap(packets: &[(u8, u8)]) -> Vec<u8> {
     out
 }
 
-fn report(suspicious: f32) -> Report {
+/// A capture with an attack and one without.
+pub(in crate::train) fn captures() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");
     let put = |name: &str, packets: &[(u8, u8)]| {
         let mut file = std::fs::File::create(dir.path().join(name)).expect("creates");
@@ -34,14 +35,24 @@ fn report(suspicious: f32) -> Report {
     };
     put("bad.pcap", &[(1, 2), (2, 1), (3, 4), (5, 1), (5, 1)]);
     put("good.pcap", &[(1, 2), (7, 8)]);
+    dir
+}
+
+/// Their labels.
+pub(in crate::train) fn labelled() -> Vec<LabelledCapture> {
     let csv = "file,label,kind,attacker_ips,victim_ips,attack_ports,rest,group\n\
                bad.pcap,malicious,dns_tunnel,10.0.0.1,10.0.0.2,,unknown,g\n\
                good.pcap,benign,normal_dns,,,,,h\n";
-    let labels = super::super::labels::parse(csv.as_bytes(), Path::new("l")).expect("parses");
+    super::super::labels::parse(csv.as_bytes(), Path::new("l")).expect("parses")
+}
+
+fn report(suspicious: f32) -> Report {
+    let dir = captures();
     let mut parts = testing::parts(3, 4, 20);
     (parts.suspicious, parts.unsure) = (suspicious, suspicious.min(0.9));
     let model = Model::from_bytes(&encode(&parts).expect("encodes")).expect("loads");
-    evaluate(&Arc::new(model), dir.path(), &labels, Reading::default()).expect("runs")
+    let reading = Reading::default();
+    evaluate(&Arc::new(model), dir.path(), &labelled(), reading).expect("runs")
 }
 
 #[test]
@@ -62,6 +73,64 @@ fn flows_and_packets_are_counted_by_the_rule() {
     assert!((report.by_capture["bad.pcap"].packet.attack - 2.0).abs() < 1e-9);
     let json = serde_json::to_value(&report).expect("serialises");
     assert!(json["by_kind"]["dns_tunnel"]["flow"]["roc_auc"].is_null());
+}
+
+#[test]
+fn the_report_with_intervals_is_about_the_same_flows() {
+    let report = report(1e-6);
+    let told = &report.report;
+    let About::Model(about) = &told.about else {
+        panic!("{:?}", told.about)
+    };
+    assert_eq!((about.flows, about.captures), (4, 2));
+    assert_eq!(
+        told.headline.recall_of_flows.mean,
+        report.overall.flow.recall
+    );
+    assert_eq!(told.headline.precision.mean, report.overall.flow.precision);
+    assert_eq!(told.captures.len(), 2);
+    for line in &told.captures {
+        let flow = &report.by_capture[&line.capture].flow;
+        assert_eq!(line.recall.mean, flow.recall, "{}", line.capture);
+        assert_eq!(line.false_positives.mean, flow.fpr, "{}", line.capture);
+    }
+    // Both attacks are found at their first packet.
+    let delay = &told.delays[0];
+    assert_eq!((delay.kind.as_str(), delay.captures), ("dns_tunnel", 1));
+    assert_eq!(
+        (delay.flow_packets, delay.capture_packets),
+        (Some([1.0, 1.0]), Some(1.0))
+    );
+    // Hosts 1 and 2 of the first capture are attackers, 1 and 7 of the second are not.
+    assert!((told.hosts.attack - 2.0).abs() < 1e-9 && (told.hosts.benign - 2.0).abs() < 1e-9);
+    assert!(
+        told.confusion
+            .rows
+            .iter()
+            .all(|row| row.shares[..2] == [0.0, 0.0])
+    );
+    let sections = report::view::sections(told);
+    let text = report::markdown::render(report::view::title(told), &sections);
+    assert!(text.starts_with("# Evaluation of a model"), "{text}");
+    let columns = sections.iter().flat_map(|section| &section.grid.columns);
+    assert!(
+        columns
+            .into_iter()
+            .all(|name| name != "seeds" && name != "wanted")
+    );
+    assert!(!text.contains("NaN") && !text.contains("inf "), "{text}");
+}
+
+#[test]
+fn captures_without_a_known_flow_are_refused() {
+    let dir = captures();
+    let csv = "file,label,kind,attacker_ips,victim_ips,attack_ports,rest,group\n\
+               bad.pcap,malicious,dns_tunnel,10.9.0.1,,,unknown,g\n";
+    let labels = super::super::labels::parse(csv.as_bytes(), Path::new("l")).expect("parses");
+    let model = Model::from_bytes(&encode(&testing::parts(3, 1, 2)).expect("encodes"));
+    let model = Arc::new(model.expect("loads"));
+    let error = evaluate(&model, dir.path(), &labels, Reading::default()).expect_err("nothing");
+    assert!(error.to_string().contains("known label"), "{error}");
 }
 
 #[test]

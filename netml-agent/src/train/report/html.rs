@@ -1,6 +1,5 @@
 //! A report as one HTML page: no script, nothing from elsewhere, light and dark, narrow and wide.
 
-use super::markdown::TITLE;
 use super::view::{Grid, Section};
 
 const STYLE: &str = "\
@@ -31,12 +30,13 @@ const LONG_ROWS: usize = 30;
 
 /// The page.
 #[must_use]
-pub fn render(sections: &[Section]) -> String {
+pub fn render(title: &str, sections: &[Section]) -> String {
+    let title = escaped(title);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <title>{TITLE}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{TITLE}</h1>\n"
+         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
     );
     page += "<nav aria-label=\"Sections\"><ul>\n";
     for (at, section) in sections.iter().enumerate() {

@@ -2,13 +2,10 @@
 
 use super::view::Section;
 
-/// Title of the document.
-pub(super) const TITLE: &str = "Cross-validation of the model";
-
 /// All sections, plots left out: their tables hold the same.
 #[must_use]
-pub fn render(sections: &[Section]) -> String {
-    let mut text = format!("# {TITLE}\n");
+pub fn render(title: &str, sections: &[Section]) -> String {
+    let mut text = format!("# {title}\n");
     for section in sections {
         text += &format!("\n## {}\n{}\n\n", section.title, section.note);
         text += &line(&section.grid.columns);

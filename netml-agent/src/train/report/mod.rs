@@ -1,4 +1,5 @@
-//! The report of a cross-validation: every figure once, told as JSON, Markdown and HTML.
+//! The report of a cross-validation or of one model: every figure once, told as JSON, Markdown and
+//! HTML.
 //!
 //! [`Report`] holds the figures; [`view`] turns them into titled tables of text and plots, which
 //! [`markdown`] and [`html`] only lay out. So a number is the same wherever it is shown.
@@ -7,6 +8,8 @@ mod build;
 pub mod html;
 pub mod markdown;
 mod plot;
+mod seen;
+mod times;
 pub mod view;
 
 use std::path::Path;
@@ -19,11 +22,66 @@ use super::metrics::Calibration;
 use super::probes::{Probes, Unseen};
 use super::table;
 
-pub use build::{Extent, build};
+pub use build::{Extent, build, of_answers};
+
+/// Who answered, and what.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum About {
+    /// Groups of a table, judged by forests that never saw them.
+    LeftOut(LeftOut),
+    /// Captures, judged by a given model.
+    Model(OneModel),
+}
+
+impl About {
+    /// Share of attack that probabilities, calibration and areas over alike groups are stated at.
+    #[must_use]
+    pub fn reference_share(&self) -> f64 {
+        match self {
+            Self::LeftOut(about) => about.reference_share,
+            Self::Model(about) => about.reference_share,
+        }
+    }
+
+    /// How many times the same was asked with another seed.
+    #[must_use]
+    pub fn seeds(&self) -> usize {
+        match self {
+            Self::LeftOut(about) => about.seeds.len(),
+            Self::Model(_) => 1,
+        }
+    }
+}
+
+/// Captures judged by a given model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OneModel {
+    /// Identity of the model.
+    pub model_id: String,
+    /// Its upper threshold.
+    pub suspicious: f32,
+    /// Its lower threshold.
+    pub unsure: f32,
+    /// Captures.
+    pub captures: usize,
+    /// Their groups.
+    pub groups: Vec<String>,
+    /// Those of them that the model was trained on, by its card.
+    pub groups_trained_on: Vec<String>,
+    /// Flows of a known label.
+    pub flows: usize,
+    /// Rows at their evaluation points.
+    pub rows: usize,
+    /// Share of attack the model's probabilities are calibrated at.
+    pub reference_share: f64,
+    /// Draws of captures behind each interval.
+    pub draws: u64,
+}
 
 /// What was validated, and how.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct About {
+pub struct LeftOut {
     /// Rows of the table.
     pub rows: usize,
     /// Captures.
@@ -102,8 +160,8 @@ pub struct HostAlarms {
     /// Per host-day.
     pub per_host_day: Figure,
     /// What 95 % of Poisson counts allow for the mean number of episodes, per host-day: the bound
-    /// that so few host-days leave.
-    pub per_host_day_at_most: f64,
+    /// that so few host-days leave; `None` without a benign host.
+    pub per_host_day_at_most: Option<f64>,
 }
 
 /// Recall of one group and kind.
@@ -153,12 +211,12 @@ pub struct BenignLine {
     pub unsure: Figure,
 }
 
-/// Windows of a minute of one host as initiator.
+/// One host as initiator, in windows of a minute or over its capture.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WindowLine {
-    /// Windows with an attack.
+    /// Windows or hosts with an attack.
     pub attack: f64,
-    /// Windows without.
+    /// Those without.
     pub benign: f64,
     /// Precision.
     pub precision: Figure,
@@ -286,6 +344,8 @@ pub struct Report {
     pub benign: Vec<BenignLine>,
     /// Alarms of hosts.
     pub host_alarms: HostAlarms,
+    /// Hosts, each over its capture.
+    pub hosts: WindowLine,
     /// Host windows.
     pub windows: WindowLine,
     /// Detection delay.
@@ -325,8 +385,8 @@ impl Report {
         let json = self.json().map_err(std::io::Error::other)?;
         for (name, text) in [
             ("report.json", json),
-            ("report.md", markdown::render(&sections)),
-            ("report.html", html::render(&sections)),
+            ("report.md", markdown::render(view::title(self), &sections)),
+            ("report.html", html::render(view::title(self), &sections)),
         ] {
             let path = dir.join(name);
             table::replace(&path, text.as_bytes()).map_err(|error| told(&path, error))?;

@@ -1,18 +1,15 @@
 use super::*;
 use crate::flow::FEATURES;
-use crate::flow::schema::FEATURE_SPECS;
 use crate::train::random::Random;
-use crate::train::table::{Row, Table};
+use crate::train::table::Table;
+use crate::train::testing::{Made, telling};
 use crate::train::trainer::TrainSettings;
 
 /// Four groups with both labels in two captures each, and a lab that is wrong about everything.
 fn table() -> Table {
-    let mut table = Table::default();
+    let mut made = Made::default();
     let mut random = Random::new(3, 3);
-    let telling = FEATURE_SPECS
-        .iter()
-        .position(|spec| spec.name == "src_barren_share")
-        .expect("a feature of the schema");
+    let telling = telling();
     for group in 0..5_u32 {
         let name = if group == 4 {
             "lab".into()
@@ -32,27 +29,18 @@ fn table() -> Table {
                         std::array::from_fn(|_| random.unit() as f32);
                     let high = attack != (group == 4);
                     features[telling] = if high { 0.45 } else { 0.0 } + random.unit() as f32 / 2.0;
-                    let row = Row {
-                        capture: table.captures.id(&format!("<{group}&{capture}>.pcap")),
-                        group: table.groups.id(&name),
-                        kind: table.kinds.id(kind),
-                        quality: if flow > 215 { 'C' } else { 'A' },
-                        attack,
-                        flow,
-                        stands_for: 1.0,
-                        packets: 1 + point,
-                        time_ms: u64::from(flow) * 1_000 + point,
-                        host: flow % 3,
-                        fit: true,
-                        rule: None,
-                        features,
-                    };
-                    table.rows.push(row);
+                    let capture = format!("<{group}&{capture}>.pcap");
+                    let row = made.row(&capture, &name, kind, attack);
+                    row.quality = if flow > 215 { 'C' } else { 'A' };
+                    (row.flow, row.host) = (flow, flow % 3);
+                    row.packets = 1 + point;
+                    row.time_ms = u64::from(flow) * 1_000 + point;
+                    row.features = features;
                 }
             }
         }
     }
-    table
+    made.table
 }
 
 fn settings() -> TrainSettings {
@@ -86,7 +74,10 @@ fn cells(html: &str, tag: &str) -> Vec<String> {
 fn json_markdown_and_html_tell_the_same_numbers() {
     let report = report();
     let sections = view::sections(&report);
-    let (markdown, html) = (markdown::render(&sections), html::render(&sections));
+    let (markdown, html) = (
+        markdown::render(view::title(&report), &sections),
+        html::render(view::title(&report), &sections),
+    );
     let mut in_markdown = Vec::new();
     for line in markdown.lines().filter(|line| line.starts_with("| ")) {
         let line = line.trim_start_matches("| ").trim_end_matches(" |");
@@ -136,8 +127,22 @@ fn json_markdown_and_html_tell_the_same_numbers() {
 }
 
 #[test]
+fn what_rounds_to_nothing_has_no_sign() {
+    for (value, digits, told) in [
+        (-0.0001, 2, "0.00"),
+        (-0.0, 1, "0.0"),
+        (-0.4, 0, "0"),
+        (-0.01, 2, "-0.01"),
+        (0.004, 2, "0.00"),
+    ] {
+        assert_eq!(view::rounded(value, digits), told);
+    }
+    assert_eq!(view::percent_fine(-0.00001), "0.00 %");
+}
+
+#[test]
 fn the_page_needs_nothing_and_every_plot_has_words() {
-    let html = html::render(&view::sections(&report()));
+    let html = html::render("a <title>", &view::sections(&report()));
     for word in ["<script", "http://", "https://", "url(", "@import", " src="] {
         assert!(!html.contains(word), "{word}");
     }
@@ -157,7 +162,10 @@ fn the_same_table_gives_the_same_report_and_the_lab_is_nowhere_in_it() {
         report.json().expect("serialises"),
         plain().json().expect("serialises")
     );
-    assert_eq!(report.about.groups_for_training_only, ["lab"]);
+    let About::LeftOut(about) = &report.about else {
+        panic!("{:?}", report.about)
+    };
+    assert_eq!(about.groups_for_training_only, ["lab"]);
     assert!(report.recall.iter().all(|line| line.group != "lab"));
     assert!(report.benign.iter().all(|line| line.group != "lab"));
     assert!(report.captures.iter().all(|line| line.group != "lab"));
@@ -201,7 +209,7 @@ fn files_are_written_whole_into_a_folder_that_is_made() {
 fn the_bound_of_few_counts_is_the_exact_one() {
     // Garwood's table: 3.689 for none, 5.572 for one, 18.39 for ten.
     for (count, want) in [(0.0, 3.6889), (1.0, 5.5716), (10.0, 18.390)] {
-        let got = build::poisson_upper(count);
+        let got = times::poisson_upper(count);
         assert!((got - want).abs() < 1e-3, "{count}: {got}");
     }
 }

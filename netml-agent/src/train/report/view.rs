@@ -1,7 +1,7 @@
 //! The figures of a report as titled tables of text and plots.
 
 use super::plot::{self, Plot};
-use super::{Line, Report};
+use super::{About, LeftOut, Line, OneModel, Report, WindowLine};
 use crate::train::cells::{Figure, LARGE_GROUP_FLOWS};
 
 /// A table of text; the first column names its rows.
@@ -33,24 +33,34 @@ fn grid(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Grid {
     }
 }
 
+/// A number to so many digits; what rounds to nothing has no sign.
+#[must_use]
+pub fn rounded(value: f64, digits: usize) -> String {
+    let text = format!("{value:.digits$}");
+    match text.strip_prefix('-') {
+        Some(rest) if rest.chars().all(|c| matches!(c, '0' | '.')) => rest.to_string(),
+        _ => text,
+    }
+}
+
 /// A share in percent.
 #[must_use]
 pub fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
+    rounded(share * 100.0, 1) + " %"
 }
 
 /// A small share in percent.
 #[must_use]
 pub fn percent_fine(share: f64) -> String {
-    format!("{:.2} %", share * 100.0)
+    rounded(share * 100.0, 2) + " %"
 }
 
 fn plain(value: f64) -> String {
-    format!("{value:.1}")
+    rounded(value, 1)
 }
 
 fn count(value: f64) -> String {
-    format!("{value:.0}")
+    rounded(value, 0)
 }
 
 /// Mean, range over seeds and interval, each as told by `tell`; a dash where there is none.
@@ -76,11 +86,52 @@ fn maybe(value: Option<f64>, tell: fn(f64) -> String) -> String {
     value.map_or("–".to_string(), tell)
 }
 
+/// Title of the document.
+#[must_use]
+pub fn title(report: &Report) -> &'static str {
+    match report.about {
+        About::LeftOut(_) => "Cross-validation of the model",
+        About::Model(_) => "Evaluation of a model",
+    }
+}
+
+/// Column of the range over seeds; absent where there is one.
+const SEEDS: &str = "seeds";
+
+/// Column of what a release wants of groups left out; absent elsewhere.
+const WANTED: &str = "wanted";
+
 /// All parts, in the order they are read.
 #[must_use]
 pub fn sections(report: &Report) -> Vec<Section> {
+    let mut sections = all_sections(report);
+    for section in &mut sections {
+        if report.about.seeds() < 2 {
+            without(&mut section.grid, SEEDS);
+        }
+        if matches!(report.about, About::Model(_)) {
+            without(&mut section.grid, WANTED);
+        }
+    }
+    sections
+}
+
+/// Takes a column away.
+fn without(grid: &mut Grid, column: &str) {
+    if let Some(at) = grid.columns.iter().position(|name| name == column) {
+        grid.columns.remove(at);
+        for row in &mut grid.rows {
+            row.remove(at);
+        }
+    }
+}
+
+fn all_sections(report: &Report) -> Vec<Section> {
     let mut sections = vec![
-        about(report),
+        match &report.about {
+            About::LeftOut(about) => left_out(about),
+            About::Model(about) => one_model(about),
+        },
         headline(report),
         contenders(report),
         calibration(report),
@@ -88,6 +139,7 @@ pub fn sections(report: &Report) -> Vec<Section> {
         kinds(report),
         recall(report),
         benign(report),
+        host_alarms(report),
         hosts(report),
         windows(report),
         delays(report),
@@ -165,8 +217,45 @@ pub fn sections(report: &Report) -> Vec<Section> {
     sections
 }
 
-fn about(report: &Report) -> Section {
-    let about = &report.about;
+fn one_model(about: &OneModel) -> Section {
+    let seen = &about.groups_trained_on;
+    let warning = if seen.is_empty() {
+        String::new()
+    } else {
+        format!(
+            " The model was trained on captures of {}: figures over these flatter.",
+            seen.join(", ")
+        )
+    };
+    Section {
+        title: "What was evaluated",
+        note: format!(
+            "The captures went through the sensor's own code. A flow counts once, by its verdict when it \
+             ended; UNSURE counts as not detected. Flows of quality C stand apart and are in no mean. \
+             Intervals are 95 % of draws of whole captures with replacement, and absent where there are \
+             too few.{warning}"
+        ),
+        plot: None,
+        grid: grid(
+            &["what", "value"],
+            [
+                ("model", about.model_id.clone()),
+                ("SUSPICIOUS from", rounded(about.suspicious.into(), 3)),
+                ("UNSURE from", rounded(about.unsure.into(), 3)),
+                ("captures", about.captures.to_string()),
+                ("groups", about.groups.len().to_string()),
+                ("groups it was trained on", seen.len().to_string()),
+                ("flows", about.flows.to_string()),
+                ("rows", about.rows.to_string()),
+                ("reference share of attack", percent(about.reference_share)),
+                ("draws of captures", about.draws.to_string()),
+            ]
+            .map(|(name, value)| vec![name.to_string(), value]),
+        ),
+    }
+}
+
+fn left_out(about: &LeftOut) -> Section {
     let only = &about.groups_for_training_only;
     Section {
         title: "What was validated",
@@ -212,12 +301,16 @@ fn headline(report: &Report) -> Section {
     Section {
         title: "Headline",
         note: format!(
-            "Forest and rules together, at the thresholds of each training part. Large groups hold at \
-             least {LARGE_GROUP_FLOWS} benign flows."
+            "Forest and rules together, at the thresholds of {}. Large groups hold at least \
+             {LARGE_GROUP_FLOWS} benign flows.",
+            match report.about {
+                About::LeftOut(_) => "each training part",
+                About::Model(_) => "the model",
+            }
         ),
         plot: None,
         grid: grid(
-            &["figure", "mean", "seeds", "95 % of draws", "wanted"],
+            &["figure", "mean", SEEDS, "95 % of draws", WANTED],
             [
                 line(
                     "false positives, mean over large groups",
@@ -277,17 +370,28 @@ fn contenders(report: &Report) -> Section {
             mean(&line.roc_auc_alike, percent),
         ]
     };
-    Section {
-        title: "Against its parts and the baselines",
-        note: format!(
-            "Means over the seeds. Recall is the mean over group and kind; false positives are the mean \
-             over large groups, then as the thresholds count them (captures alike, small groups \
-             pooled). Areas: flows as they are, then groups and kinds alike at an attack share of {}. \
-             No tree asks the port class, so the forest's share that rests on it is 0; the rules that \
+    let means = if report.about.seeds() > 1 {
+        "Means over the seeds. "
+    } else {
+        ""
+    };
+    let (title, ports) = match report.about {
+        About::LeftOut(_) => (
+            "Against its parts and the baselines",
+            " No tree asks the port class, so the forest's share that rests on it is 0; the rules that \
              ask a port are left out in one line.",
-            percent(report.about.reference_share)
         ),
-        plot: Some(plot::curves(&report.curves, report.about.reference_share)),
+        About::Model(_) => ("Against its parts", ""),
+    };
+    Section {
+        title,
+        note: format!(
+            "{means}Recall is the mean over group and kind; false positives are the mean over large \
+             groups, then as the thresholds count them (captures alike, small groups pooled). Areas: \
+             flows as they are, then groups and kinds alike at an attack share of {}.{ports}",
+            percent(report.about.reference_share())
+        ),
+        plot: Some(plot::curves(&report.curves, report.about.reference_share())),
         grid: grid(
             &[
                 "answer by",
@@ -306,10 +410,13 @@ fn contenders(report: &Report) -> Section {
 fn calibration(report: &Report) -> Section {
     let about = |ece: f64, skill: f64, brier: f64| {
         format!(
-            "Over groups left out, all seeds together, groups and kinds alike, at an attack share of \
-             {}: calibration error (15 bins) {ece:.4}, Brier score {brier:.4}, Brier skill {skill:.3} \
+            "{}, groups and kinds alike, at an attack share of {}: calibration error (15 bins) {ece:.4}, Brier score {brier:.4}, Brier skill {skill:.3} \
              (a constant has 0). Wanted: an error of at most 0.05 with a skill above 0.3.",
-            percent(report.about.reference_share)
+            match report.about {
+                About::LeftOut(_) => "Over groups left out, all seeds together",
+                About::Model(_) => "Over all flows",
+            },
+            percent(report.about.reference_share())
         )
     };
     let Some(told) = &report.calibration else {
@@ -346,7 +453,7 @@ fn base_rates(report: &Report) -> Section {
                 .into(),
         plot: None,
         grid: grid(
-            &["share of attack", "precision", "seeds", "95 % of draws"],
+            &["share of attack", "precision", SEEDS, "95 % of draws"],
             report.base_rates.iter().map(|line| {
                 let mut row = vec![line.share.to_string()];
                 row.extend(figure(&line.precision, percent_fine));
@@ -359,13 +466,18 @@ fn base_rates(report: &Report) -> Section {
 fn kinds(report: &Report) -> Section {
     Section {
         title: "Recall by kind",
-        note: "The first five are those that two or more groups hold; scan takes port, vulnerability and \
-               IoT malware's scans together. Of the others one network's forest has seen none, or only \
-               what looks like it."
-            .into(),
+        note: match report.about {
+            About::LeftOut(_) => {
+                "The first five are those that two or more groups hold; scan takes port, vulnerability and \
+                 IoT malware's scans together. Of the others one network's forest has seen none, or only \
+                 what looks like it."
+            }
+            About::Model(_) => "Mean over the groups that hold the kind; the first five take several kinds together.",
+        }
+        .into(),
         plot: None,
         grid: grid(
-            &["kind", "groups", "recall", "seeds", "95 % of draws"],
+            &["kind", "groups", "recall", SEEDS, "95 % of draws"],
             report.kinds.iter().map(|line| {
                 let mut row = vec![line.kind.clone(), line.groups.to_string()];
                 row.extend(figure(&line.recall, percent));
@@ -387,7 +499,7 @@ fn recall(report: &Report) -> Section {
                 "captures",
                 "flows",
                 "recall",
-                "seeds",
+                SEEDS,
                 "95 % of draws",
             ],
             report.recall.iter().map(|line| {
@@ -422,7 +534,7 @@ fn benign(report: &Report) -> Section {
                 "captures",
                 "flows",
                 "SUSPICIOUS",
-                "seeds",
+                SEEDS,
                 "95 % of draws",
                 "UNSURE",
             ],
@@ -441,11 +553,11 @@ fn benign(report: &Report) -> Section {
     }
 }
 
-fn hosts(report: &Report) -> Section {
+fn host_alarms(report: &Report) -> Section {
     let alarms = &report.host_alarms;
     let mut row = vec![format!("{:.2}", alarms.host_days), plain(alarms.episodes)];
     row.extend(figure(&alarms.per_host_day, plain));
-    row.push(plain(alarms.per_host_day_at_most));
+    row.push(maybe(alarms.per_host_day_at_most, plain));
     Section {
         title: "False alarms per host-day",
         note: "An alarm is an episode: SUSPICIOUS benign rows of one host and kind with less than five \
@@ -454,37 +566,61 @@ fn hosts(report: &Report) -> Section {
             .into(),
         plot: None,
         grid: grid(
-            &["host-days", "alarms", "per host-day", "seeds", "95 % of draws", "at most"],
+            &["host-days", "alarms", "per host-day", SEEDS, "95 % of draws", "at most"],
             [row],
         ),
     }
 }
 
+fn hosts(report: &Report) -> Section {
+    let of = &report.hosts;
+    by_host(
+        "Per host",
+        format!(
+            "One host as initiator over its capture; it is an attack where any of its rows is, and \
+             SUSPICIOUS where any of its rows is: {} hosts with an attack, {} without.",
+            count(of.attack),
+            count(of.benign)
+        ),
+        of,
+    )
+}
+
 fn windows(report: &Report) -> Section {
-    let w = &report.windows;
+    let of = &report.windows;
+    let cap = match report.about {
+        About::LeftOut(_) => " Kinds above the cap of the table lack rows.",
+        About::Model(_) => "",
+    };
+    by_host(
+        "Per host window",
+        format!(
+            "The same by minutes of a host: {} windows with an attack, {} without.{cap}",
+            count(of.attack),
+            count(of.benign)
+        ),
+        of,
+    )
+}
+
+fn by_host(title: &'static str, note: String, of: &WindowLine) -> Section {
     let line = |name: &str, of: &Figure| {
         let [mean, seeds, _] = figure(of, percent);
         vec![name.to_string(), mean, seeds]
     };
     Section {
-        title: "Per host window",
-        note: format!(
-            "A window is a minute of one host as initiator; it is an attack where any of its rows is, and \
-             SUSPICIOUS where any of its rows is: {} windows with an attack, {} without. Kinds above \
-             the cap of the table lack rows.",
-            count(w.attack),
-            count(w.benign)
-        ),
+        title,
+        note,
         plot: None,
         grid: grid(
-            &["figure", "mean", "seeds"],
+            &["figure", "mean", SEEDS],
             [
-                line("precision", &w.precision),
-                line("recall", &w.recall),
-                line("F1", &w.f1),
-                line("false positives", &w.false_positives),
-                line("PR-AUC", &w.pr_auc),
-                line("ROC-AUC", &w.roc_auc),
+                line("precision", &of.precision),
+                line("recall", &of.recall),
+                line("F1", &of.f1),
+                line("false positives", &of.false_positives),
+                line("PR-AUC", &of.pr_auc),
+                line("ROC-AUC", &of.roc_auc),
             ],
         ),
     }
@@ -499,8 +635,8 @@ fn delays(report: &Report) -> Section {
     Section {
         title: "Detection delay",
         note: "Of captures: seconds and attack packets from the first attack row to the first alarm about \
-               it, median over captures and seeds; packets of kinds above the cap are those of the \
-               table. Of flows that were found: packets and seconds of the flow at its first alarm, \
+               it, median over captures; packets of kinds above the cap of a table are those of \
+               the table. Of flows that were found: packets and seconds of the flow at its first alarm, \
                median / 90th percentile."
             .into(),
         plot: None,
@@ -535,9 +671,15 @@ fn confusion(report: &Report) -> Section {
     columns.extend(told.columns.iter().map(String::as_str));
     Section {
         title: "What each kind was called",
-        note: "Share of the flows of a kind, mean over the seeds: NORMAL, UNSURE, or SUSPICIOUS as the \
-               class in the column. Attacks first, then benign kinds."
-            .into(),
+        note: format!(
+            "Share of the flows of a kind{}: NORMAL, UNSURE, or SUSPICIOUS as the class in the column. \
+             Attacks first, then benign kinds.",
+            if report.about.seeds() > 1 {
+                ", mean over the seeds"
+            } else {
+                ""
+            }
+        ),
         plot: Some(plot::confusion(told)),
         grid: grid(
             &columns,
@@ -568,11 +710,16 @@ fn captures(report: &Report) -> Section {
         .iter()
         .filter(|line| line.benign > 0.0)
         .count();
+    let [by, none] = if report.about.seeds() > 1 {
+        [", by some seed", "no seed raised a false alarm"]
+    } else {
+        ["", "there was no false alarm"]
+    };
     Section {
         title: "By capture",
         note: format!(
-            "An attack was noticed in {found} of {attack} captures that hold one, by some seed; in {quiet} of \
-             {benign} captures with benign flows no seed raised a false alarm."
+            "An attack was noticed in {found} of {attack} captures that hold one{by}; in {quiet} of {benign} \
+             captures with benign flows {none}."
         ),
         plot: None,
         grid: grid(
