@@ -10,7 +10,7 @@ use netml_agent::commands::{
     Misuse, capture, diagnose, doctor, in_one_line, model, replay, run, spool,
 };
 #[cfg(feature = "train")]
-use netml_agent::commands::{cross_validate, dataset, evaluate, train};
+use netml_agent::commands::{cross_validate, dataset, evaluate, search, train};
 use tracing_subscriber::EnvFilter;
 
 /// Watches packets, judges flows, tells a collector
@@ -51,6 +51,9 @@ enum Command {
     /// Judge a table's groups by forests that never saw them
     #[cfg(feature = "train")]
     CrossValidate(cross_validate::Args),
+    /// Compare settings of the forest, chosen and judged by different groups
+    #[cfg(feature = "train")]
+    Search(search::Args),
 }
 
 fn main() -> ExitCode {
@@ -81,6 +84,8 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => evaluate::run(&args),
         #[cfg(feature = "train")]
         Command::CrossValidate(args) => cross_validate::run(&args),
+        #[cfg(feature = "train")]
+        Command::Search(args) => search::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

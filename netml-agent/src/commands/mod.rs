@@ -26,6 +26,8 @@ pub mod replay;
 pub mod run;
 pub mod spool;
 #[cfg(feature = "train")]
+pub mod search;
+#[cfg(feature = "train")]
 pub mod train;
 
 /// The user asked for something that cannot be: exit code 2 instead of 1.

@@ -26,6 +26,7 @@ pub mod random;
 #[cfg(test)]
 mod reference_tests;
 pub mod report;
+pub mod search;
 pub mod table;
 pub mod tables;
 #[cfg(test)]
