@@ -10,6 +10,9 @@ use crate::model::{
     self, Comparison, Judgement, Leaves, Model, Summary, VerdictChanges, made_up_rows, schema_line,
 };
 
+#[cfg(feature = "train")]
+mod compare;
+
 /// Features of a list that are shown; `--json` has all.
 const FEATURES_SHOWN: usize = 15;
 /// Differences of the metadata that are shown; `--json` has all.
@@ -35,6 +38,9 @@ pub enum Action {
     Verify(OneFile),
     /// Tell what differs between two models, and on which rows their verdicts do
     Diff(TwoFiles),
+    /// Tell whether a new model does worse than the old one on labelled captures of one's own
+    #[cfg(feature = "train")]
+    Compare(compare::CompareArgs),
 }
 
 /// One model file.
@@ -94,6 +100,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             write!(out, "{}", compared(&comparison))?;
             Ok(())
         }
+        #[cfg(feature = "train")]
+        Action::Compare(args) => compare::run(args, &mut out),
     }
 }
 
@@ -198,6 +206,9 @@ fn inspected(model: &Model, told: &Summary) -> String {
         ("rows", "/data/rows"),
         ("captures", "/data/captures"),
         ("groups", "/data/groups"),
+        ("parent", "/parent/model"),
+        ("compared with", "/comparison/with"),
+        ("worse", "/comparison/worse"),
     ] {
         match card(path) {
             Some(Value::Array(values)) => {

@@ -4,9 +4,10 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
+use serde_json::json;
 
 use crate::commands::Misuse;
-use crate::model::Model;
+use crate::model::{self, Model};
 use crate::train::table::{self, Table};
 use crate::train::trainer::{self, TrainSettings};
 
@@ -21,6 +22,10 @@ pub struct Args {
     /// must not be among its own. The model card tells what was added.
     #[arg(long, value_name = "TABLE")]
     pub base: Option<PathBuf>,
+    /// The model that the new one is to replace, as its card will tell: `run` takes it once `model
+    /// compare` has found it no worse. The built-in one where only --base is given.
+    #[arg(long, value_name = "FILE")]
+    pub parent: Option<PathBuf>,
     /// The model file to write.
     #[arg(long, short, value_name = "FILE", default_value = "netml.model")]
     pub output: PathBuf,
@@ -102,11 +107,24 @@ pub(super) fn named(paths: &[PathBuf]) -> String {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let settings = args.settings.settings()?;
     let table = Table::read_all(args.base.as_deref(), &args.tables)?;
+    let parent = match (&args.parent, &args.base) {
+        (Some(path), _) => {
+            let parent = Model::load(path);
+            Some(parent.with_context(|| format!("cannot use the parent {}", path.display()))?)
+        }
+        (None, Some(_)) => Some(model::embedded().context("cannot use the built-in model")?),
+        (None, None) => None,
+    };
     let trained = trainer::train(&table, &settings)
         .with_context(|| format!("cannot train on {}", named(&args.tables)))?;
+    let mut bytes = trained.bytes;
     // What is written is what loads.
-    let model = Model::from_bytes(&trained.bytes)?;
-    table::replace(&args.output, &trained.bytes)
+    let mut model = Model::from_bytes(&bytes)?;
+    if let Some(parent) = &parent {
+        bytes = model.with_card_entry("parent", json!({ "model": parent.id() }))?;
+        model = Model::from_bytes(&bytes)?;
+    }
+    table::replace(&args.output, &bytes)
         .with_context(|| format!("cannot write the model {}", args.output.display()))?;
     let cut = &trained.thresholds;
     let mut out = std::io::stdout().lock();
@@ -115,7 +133,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         "model {}: {} trees, {} bytes, classes {}",
         model.id(),
         settings.forest.trees,
-        trained.bytes.len(),
+        bytes.len(),
         model.classes().join(", ")
     )?;
     writeln!(
@@ -129,5 +147,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         cut.host_days
     )?;
     writeln!(out, "wrote {}", args.output.display())?;
+    if let Some(parent) = &parent {
+        writeln!(
+            out,
+            "to replace model {}: `run` takes it once `model compare` has found it no worse",
+            parent.id()
+        )?;
+    }
     Ok(())
 }

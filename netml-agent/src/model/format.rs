@@ -108,6 +108,28 @@ pub enum ModelError {
         /// Class in the file.
         want_class: u8,
     },
+    /// Made to replace another, and nobody has looked whether it is as good.
+    #[error(
+        "model {id} was made to replace model {parent} and not compared with it: run `netml-agent model compare OLD NEW --captures DIR --labels FILE --output FILE`, or start with --accept-worse-model"
+    )]
+    NotCompared {
+        /// Its identity.
+        id: String,
+        /// The model it is to replace.
+        parent: String,
+    },
+    /// Worse than another by its own card.
+    #[error(
+        "model {id} did worse than model {with} on the captures they were compared by ({figures}): train it again, or start with --accept-worse-model"
+    )]
+    Worse {
+        /// Its identity.
+        id: String,
+        /// The model it was compared with.
+        with: String,
+        /// Figures that are worse.
+        figures: String,
+    },
     /// The parts given to [`encode`] contradict themselves.
     #[error("the model cannot be written: {what}")]
     Invalid {
@@ -226,7 +248,7 @@ fn decode_body(cursor: &mut Cursor<'_>, digest: Option<&str>) -> Result<ModelPar
 }
 
 /// The beginning of a text of the file for a message: it may hold anything.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let shown = |c: char| if c.is_ascii_graphic() { c } else { '?' };
     text.chars().take(ID_DIGITS).map(shown).collect()
 }

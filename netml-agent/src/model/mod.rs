@@ -10,6 +10,7 @@ mod forest;
 mod format;
 mod self_test;
 mod serving;
+mod standing;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -411,6 +411,19 @@ fn run(
     Ok(run)
 }
 
+/// What a model says of the flows of captures below `dir`; frames are taken as `reading` says.
+///
+/// # Errors
+/// As [`evaluate`].
+pub(super) fn answers(
+    model: &Arc<Model>,
+    dir: &Path,
+    labels: &[LabelledCapture],
+    reading: Reading,
+) -> Result<Answers, RunError> {
+    Ok(run(model, dir, labels, reading)?.answers)
+}
+
 /// Judges captures below `dir`; frames are taken as `reading` says.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ pub mod baseline;
 pub mod captures;
 pub mod cells;
 pub mod classes;
+pub mod compare;
 pub mod cross;
 pub mod dataset;
 pub mod evaluate;

@@ -93,6 +93,9 @@ pub struct Args {
     /// Which model judges.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// Take a model that did worse than the one it is to replace, or was not compared with it
+    #[arg(long)]
+    pub accept_worse_model: bool,
     /// Name of this sensor; default: the host's
     #[arg(long, value_name = "NAME")]
     pub sensor: Option<String>,
@@ -210,8 +213,12 @@ impl Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let endpoint = identity::endpoint(&args.collector)?;
     let sensor = identity::sensor_name(args.sensor.as_deref())?;
-    let model_file = args.model.model.as_deref().map(ModelFile::new);
+    let model_file = args.model.model.as_deref();
+    let model_file = model_file.map(|path| ModelFile::new(path, args.accept_worse_model));
     let model = args.model.load()?;
+    if let Some(model) = model.as_ref().filter(|_| !args.accept_worse_model) {
+        model.check_standing()?;
+    }
     let flow_id_base = identity::flow_id_base()?;
     let stream_id = identity::random()?;
     // Before the first packet: a large spool takes its time to be looked through.
@@ -503,6 +510,14 @@ impl Models {
             }
             Ok(model) => {
                 let model = Arc::new(model);
+                if let Some(with) = model.compared_with().filter(|with| with != in_use.id()) {
+                    tracing::warn!(
+                        model = model.id(),
+                        compared_with = with,
+                        in_use = in_use.id(),
+                        "the new model was compared with another than the one in use"
+                    );
+                }
                 tracing::info!(
                     model = model.id(),
                     before = in_use.id(),

@@ -56,6 +56,8 @@ pub(super) enum Look {
 #[derive(Debug)]
 pub(super) struct ModelFile {
     path: PathBuf,
+    /// Takes a model that is worse than its parent by its own card, or was never compared with it.
+    accept_worse: bool,
     /// State that was read last; `None` where it could not be looked at.
     read: Option<Stamp>,
     /// State at the latest look.
@@ -64,10 +66,11 @@ pub(super) struct ModelFile {
 
 impl ModelFile {
     /// To be called before the file is read for the first time.
-    pub(super) fn new(path: &Path) -> Self {
+    pub(super) fn new(path: &Path, accept_worse: bool) -> Self {
         let stamp = Stamp::of(path);
         Self {
             path: path.to_path_buf(),
+            accept_worse,
             read: stamp,
             seen: stamp,
         }
@@ -100,7 +103,11 @@ impl ModelFile {
                 source: std::io::Error::other("it is not a regular file"),
             });
         }
-        Model::load(&self.path)
+        let model = Model::load(&self.path)?;
+        if !self.accept_worse {
+            model.check_standing()?;
+        }
+        Ok(model)
     }
 }
 
@@ -113,7 +120,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("netml.model");
         std::fs::write(&path, embedded_bytes()).unwrap();
-        let file = ModelFile::new(&path);
+        let file = ModelFile::new(&path, false);
         (folder, path, file)
     }
 
@@ -156,6 +163,16 @@ mod tests {
         assert_eq!([file.look(), file.look()], [Look::Unchanged; 2]);
         std::fs::write(&path, embedded_bytes()).unwrap();
         assert_eq!([file.look(), file.look()], [Look::Settling, Look::Changed]);
+    }
+
+    #[test]
+    fn a_model_not_compared_with_its_parent_is_refused_unless_told_otherwise() {
+        let (_folder, path, mut file) = file();
+        let model = crate::model::embedded().unwrap();
+        let entry = serde_json::json!({ "model": model.id() });
+        std::fs::write(&path, model.with_card_entry("parent", entry).unwrap()).unwrap();
+        assert!(matches!(file.read(), Err(ModelError::NotCompared { .. })));
+        assert!(ModelFile::new(&path, true).read().is_ok());
     }
 
     #[test]
