@@ -24,9 +24,9 @@ pub mod model;
 pub mod output;
 pub mod replay;
 pub mod run;
-pub mod spool;
 #[cfg(feature = "train")]
 pub mod search;
+pub mod spool;
 #[cfg(feature = "train")]
 pub mod train;
 
