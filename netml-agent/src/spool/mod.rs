@@ -1,9 +1,9 @@
 //! Batches on the sensor's disk until a collector has stored them.
 //!
 //! Data in: sealed batches, acknowledgements, the time. Data out: batches to send. The core ([`queue`],
-//! [`frame`], [`state`]) works on any [`fs::SpoolFs`] and holds no clock; [`fs`] has the real one.
-//! What is in one is told by
-//! [`inspect`].
+//! [`frame`], [`state`]) works on any [`fs::SpoolFs`] and holds no clock; [`fs`] has the real one. The
+//! thread that owns a spool is that of [`crate::export::spooler`]; `netml-agent spool` looks at one by
+//! [`inspect`]. Why it is so: docs/decisions/0013-spool-and-interleaving.md.
 //!
 //! On the disk: segments `NUMBER.seg` of at most [`SEGMENT_BYTES`], each begun by one start of the
 //! sensor and only appended to ([`frame`]); `state`, how far each stream is acknowledged and was made

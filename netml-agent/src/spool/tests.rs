@@ -607,10 +607,28 @@ impl Life<'_> {
     }
 }
 
+/// Tells the seed of a test that fails.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {}", self.0);
+        }
+    }
+}
+
+/// 1,000 seeds, 20 times as many with `NETML_LONG`.
+fn seeds() -> impl Iterator<Item = u64> {
+    let is_long = std::env::var_os("NETML_LONG").is_some();
+    1..=if is_long { 20_000 } else { 1_000 }
+}
+
 /// A power cut at any change, over and over, then a last start that delivers everything.
 #[test]
 fn a_power_cut_at_any_write_loses_nothing_that_was_synced_and_doubles_nothing() {
-    for seed in 1..=1_000 {
+    for seed in seeds() {
+        let _told = Seed(seed);
         let fs = SimFs::new(seed);
         let mut random = seed.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1;
         let mut sink = Sink::default();
@@ -651,7 +669,8 @@ fn a_power_cut_at_any_write_loses_nothing_that_was_synced_and_doubles_nothing() 
 #[test]
 fn a_flip_or_a_cut_costs_at_most_the_batches_it_touches() {
     const BATCHES: u64 = 40;
-    for seed in 1..=1_000 {
+    for seed in seeds() {
+        let _told = Seed(seed);
         let fs = SimFs::new(seed);
         let mut random = seed.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1;
         let mut first = open(&fs, 7);
@@ -706,6 +725,7 @@ fn a_flip_or_a_cut_costs_at_most_the_batches_it_touches() {
 #[test]
 fn no_bytes_panic() {
     for seed in 1..=300 {
+        let _told = Seed(seed);
         let fs = SimFs::new(seed);
         let mut random = seed.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1;
         for number in 1..=3 {

@@ -1,9 +1,13 @@
-//! How fast a spool takes batches and gives them back, and what it costs in memory. Run with
+//! A sensor's export at a steady rate into the collector itself: killed over and over nothing is lost or
+//! doubled. And measurements: how fast a spool takes batches and gives them back, and what it costs in
+//! memory. Those run with
 //! `cargo test --release --workspace --test process spool_rates -- --ignored --nocapture --test-threads 1`
 //! after `cargo build --release --workspace`, which makes the collector that is asked; `NETML_SPOOL_S`
 //! sets the seconds without a collector (default 60).
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,11 +17,13 @@ use netml_agent::export::batcher::{Limits, Sealer};
 use netml_agent::export::convert::Context;
 use netml_agent::export::outbox::WhenFull;
 use netml_agent::export::spooler::Spooler;
-use netml_agent::export::{Chunk, Client, Exporter, Observation, Watched};
+use netml_agent::export::{Chunk, Client, Delivered, Exporter, Observation, Watched};
 use netml_agent::spool::fs::Directory;
 use netml_agent::spool::{Moment, Settings, Spool};
 use netml_proto::v1;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::task::JoinHandle;
 
 const RATE_PER_S: u64 = 5_000;
 
@@ -115,32 +121,191 @@ fn append_and_read() {
 }
 
 /// The collector beside the sensor's program, ended at drop.
-struct Collector(Child);
+struct Collector {
+    child: Child,
+    web: String,
+}
 
 impl Collector {
-    fn start(grpc: &str, data: &std::path::Path) -> Self {
-        let agent = std::path::Path::new(env!("CARGO_BIN_EXE_netml-agent"));
-        let mut child = Command::new(agent.with_file_name("netml-collector"))
+    /// Made by `cargo build` or `cargo test` of the workspace.
+    fn program() -> PathBuf {
+        Path::new(env!("CARGO_BIN_EXE_netml-agent")).with_file_name("netml-collector")
+    }
+
+    fn start(grpc: &str, data: &Path) -> Self {
+        let mut child = Command::new(Self::program())
             .args(["serve", "--web", "127.0.0.1:0", "--grpc", grpc, "--data"])
             .arg(data)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready = lines
-            .map(Result::unwrap)
-            .find(|line| line.starts_with("sensors: "));
-        assert!(ready.is_some());
-        Self(child)
+        let mut lines = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map(Result::unwrap);
+        let dashboard = lines
+            .find_map(|line| Some(line.strip_prefix("dashboard: http://")?.to_owned()))
+            .unwrap();
+        assert!(lines.any(|line| line.starts_with("sensors: ")));
+        let web = dashboard.split('/').next().unwrap().to_owned();
+        Self { child, web }
+    }
+
+    fn get(&self, path: &str) -> serde_json::Value {
+        let mut stream = TcpStream::connect(&self.web).unwrap();
+        let request = format!(
+            "GET {path} HTTP/1.0\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.web
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap()
     }
 }
 
 impl Drop for Collector {
     fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
+}
+
+/// An export with a spool, and records at a steady rate into it.
+struct Sensor {
+    exporter: Exporter,
+    is_over: Arc<AtomicBool>,
+    /// Records made, and those that found no room.
+    source: JoinHandle<(u64, u64)>,
+}
+
+impl Sensor {
+    fn start(folder: &Path, address: &str, rate_per_s: u64) -> Self {
+        let mut hello = identity::hello(
+            "rates".into(),
+            v1::Source::Live,
+            Vec::new(),
+            None,
+            Vec::new(),
+        )
+        .unwrap();
+        hello.stream_id = identity::random().unwrap();
+        let directory = Directory::lock(&folder.join("spool")).unwrap();
+        let settings = Settings::new("rates".into(), hello.stream_id, 4 << 30);
+        let spool = Spool::open(directory, settings, Moment::default()).unwrap();
+        let exporter = Exporter::start(Client {
+            endpoint: identity::endpoint(&format!("http://{address}")).unwrap(),
+            spool: Some(Spooler::start(spool, hello.stream_id).unwrap()),
+            hello,
+            context: Context {
+                model: None,
+                interfaces: Watched::default(),
+            },
+            limits: Limits::default(),
+            when_full: WhenFull::Drop,
+            runner: Runner::new(Vec::new()),
+        });
+        let sender = exporter.sender();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let source = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(10));
+            let (mut made, mut refused) = (0, 0);
+            while !over.load(Ordering::Relaxed) {
+                ticks.tick().await;
+                let next = made + rate_per_s / 100;
+                let observations = (made..next).map(|n| Observation::Record(Box::new(packet(n))));
+                let chunk = Chunk {
+                    unix_offset_ns: 0,
+                    model: None,
+                    observations: observations.collect(),
+                };
+                if sender.try_send(chunk).is_err() {
+                    refused += next - made;
+                }
+                made = next;
+            }
+            (made, refused)
+        });
+        Self {
+            exporter,
+            is_over,
+            source,
+        }
+    }
+
+    /// Ends the source and flushes: records made, refused, and what became of the others.
+    async fn finish(self) -> (u64, u64, Delivered) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let (made, refused) = self.source.await.unwrap();
+        (made, refused, self.exporter.finish().await.unwrap())
+    }
+}
+
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// 5 kills, 50 with `NETML_LONG`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_killed_over_and_over_stores_every_record_once() {
+    if !Collector::program().exists() {
+        let is_required = std::env::var_os("NETML_REQUIRE_ALL").is_some_and(|value| value == "1");
+        assert!(!is_required, "no netml-collector beside the sensor");
+        println!("skipped: build the workspace first, for netml-collector");
+        return;
+    }
+    let kills = if std::env::var_os("NETML_LONG").is_some() {
+        50
+    } else {
+        5
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let address = free_address();
+    let data = folder.path().join("data");
+    let sensor = Sensor::start(folder.path(), &address, 10_000);
+    let state = sensor.exporter.state();
+    let deadline = Instant::now() + Duration::from_secs(60 + 20 * kills);
+    let until_acked = async |more: u64| {
+        let wanted = state.acked.load(Ordering::Relaxed) + more;
+        while state.acked.load(Ordering::Relaxed) < wanted {
+            assert!(Instant::now() < deadline, "nothing is stored");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    for kill in 0..kills {
+        let collector = Collector::start(&address, &data);
+        // Somewhere within what follows, by kill numbers that have no period in common with batches.
+        until_acked(1 + kill * 3_701 % 9_973).await;
+        drop(collector);
+    }
+    let collector = Collector::start(&address, &data);
+    until_acked(10_000).await;
+    let (made, refused, delivered) = sensor.finish().await;
+    assert_eq!(
+        delivered.books.lost + delivered.undelivered + refused,
+        0,
+        "{delivered:?}"
+    );
+    // What was not acknowledged within the flush is taken from the spool by the next start.
+    if delivered.kept > Some(0) {
+        let next = Sensor::start(folder.path(), &address, 0);
+        let state = next.exporter.state();
+        while state.waiting.load(Ordering::Relaxed) > 0 || state.acked.load(Ordering::Relaxed) == 0
+        {
+            assert!(Instant::now() < deadline, "the rest does not come");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        next.finish().await;
+    }
+    let newest = collector.get("/api/packets?limit=1");
+    let id = newest["items"][0]["id"].as_str().unwrap().to_owned();
+    let (_, rows) = id.split_once('-').unwrap();
+    assert_eq!(rows, made.to_string(), "rows stored, numbered from 1");
+    let events = collector.get("/api/events?limit=100");
+    assert_eq!(events["items"].as_array().unwrap().len(), 0, "{events}");
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -148,55 +313,9 @@ impl Drop for Collector {
 async fn a_collector_that_is_away_costs_no_memory_and_what_waits_drains_faster_than_it_comes() {
     let seconds: u64 = std::env::var("NETML_SPOOL_S").map_or(60, |s| s.parse().unwrap());
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
-    let mut hello = identity::hello(
-        "rates".into(),
-        v1::Source::Live,
-        Vec::new(),
-        None,
-        Vec::new(),
-    )
-    .unwrap();
-    hello.stream_id = identity::random().unwrap();
-    let directory = Directory::lock(&folder.path().join("spool")).unwrap();
-    let settings = Settings::new("rates".into(), hello.stream_id, 4 << 30);
-    let spool = Spool::open(directory, settings, Moment::default()).unwrap();
-    let exporter = Exporter::start(Client {
-        endpoint: identity::endpoint(&format!("http://{address}")).unwrap(),
-        spool: Some(Spooler::start(spool, hello.stream_id).unwrap()),
-        hello,
-        context: Context {
-            model: None,
-            interfaces: Watched::default(),
-        },
-        limits: Limits::default(),
-        when_full: WhenFull::Drop,
-        runner: Runner::new(Vec::new()),
-    });
-    let state = exporter.state();
-    let sender = exporter.sender();
-    let made = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let (count, over) = (made.clone(), is_over.clone());
-    let source = tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(Duration::from_millis(10));
-        let mut refused = 0;
-        while !over.load(Ordering::Relaxed) {
-            ticks.tick().await;
-            let before = count.fetch_add(RATE_PER_S / 100, Ordering::Relaxed);
-            let observations = (before..before + RATE_PER_S / 100)
-                .map(|n| Observation::Record(Box::new(packet(n))));
-            let chunk = Chunk {
-                unix_offset_ns: 0,
-                model: None,
-                observations: observations.collect(),
-            };
-            refused += u64::from(sender.try_send(chunk).is_err());
-        }
-        refused
-    });
+    let address = free_address();
+    let sensor = Sensor::start(folder.path(), &address, RATE_PER_S);
+    let state = sensor.exporter.state();
     tokio::time::sleep(Duration::from_secs(3)).await;
     let at_first = resident_kib();
     let mut highest = at_first;
@@ -232,10 +351,8 @@ async fn a_collector_that_is_away_costs_no_memory_and_what_waits_drains_faster_t
         rate / RATE_PER_S as f64,
         load()
     );
-    is_over.store(true, Ordering::Relaxed);
-    let refused = source.await.unwrap();
-    let delivered = exporter.finish().await.unwrap();
-    println!("{refused} chunks found no room; {delivered:?}");
+    let (made, refused, delivered) = sensor.finish().await;
+    println!("{made} made, {refused} found no room; {delivered:?}");
     assert_eq!(delivered.books.lost, 0);
     assert_eq!(delivered.undelivered, 0);
     assert!(highest - at_first <= GROWTH_KIB_MAX);
