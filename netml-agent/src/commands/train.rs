@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::commands::Misuse;
 use crate::model::{self, Model};
+use crate::train::classes::{CLASS_ROWS_MIN, OTHER};
 use crate::train::table::{self, Table};
 use crate::train::trainer::{self, TrainSettings};
 
@@ -147,6 +148,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         cut.host_days
     )?;
     writeln!(out, "wrote {}", args.output.display())?;
+    for (class, rows) in &trained.rare {
+        writeln!(
+            out,
+            "warning: {rows} rows of {class} are too few for a class of its own ({CLASS_ROWS_MIN}): told as {OTHER}"
+        )?;
+    }
     if let Some(parent) = &parent {
         writeln!(
             out,

@@ -145,6 +145,28 @@ pub enum FitError {
         /// "attack" or "benign".
         class: &'static str,
     },
+    /// The same once a fold is left out.
+    #[error(
+        "without {groups} all {rows} training rows are {class}: each group is left out once, so attack and benign rows must be in two groups each, or more"
+    )]
+    OneClassWithout {
+        /// Groups of the fold.
+        groups: String,
+        /// Training rows.
+        rows: usize,
+        /// "attack" or "benign".
+        class: &'static str,
+    },
+    /// Too few to learn from.
+    #[error(
+        "{rows} {class} rows are too few to learn from: {CLASS_ROWS_MIN} are needed, of several captures"
+    )]
+    TooFew {
+        /// Rows of the class.
+        rows: usize,
+        /// "attack" or "benign".
+        class: &'static str,
+    },
     /// The trainer refused.
     #[error("growing tree {tree} failed: {cause}")]
     Trainer {
@@ -206,6 +228,21 @@ impl<'a> Training<'a> {
                 .map(|cells| cells.into_values().collect())
                 .collect(),
         })
+    }
+
+    /// Refuses classes that are too small for a model.
+    ///
+    /// # Errors
+    /// [`FitError::TooFew`].
+    pub fn check_size(&self) -> Result<(), FitError> {
+        let rows = |cells: &[Vec<Vec<usize>>]| cells.iter().flatten().map(Vec::len).sum();
+        let (benign, attack) = self.cells.split_at(1);
+        for (rows, class) in [(rows(benign), "benign"), (rows(attack), "attack")] {
+            if rows < CLASS_ROWS_MIN {
+                return Err(FitError::TooFew { rows, class });
+            }
+        }
+        Ok(())
     }
 
     /// A sample of rows with their classes: attack in the share asked for, then every class and

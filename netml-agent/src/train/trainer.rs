@@ -1,8 +1,13 @@
 //! A feature table to a model: trees from all groups, thresholds from groups left out.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+#[cfg(doc)]
+use super::classes::OTHER;
+use super::classes::class_of;
 use super::forest::{self, FitError, LEFT_OUT, Settings, Training};
 use super::importance;
 use super::table::Table;
@@ -66,6 +71,8 @@ pub struct Trained {
     pub thresholds: Thresholds,
     /// The model card.
     pub card: serde_json::Value,
+    /// Classes of attack too rare for one of their own, told as [`OTHER`], with their rows.
+    pub rare: Vec<(String, usize)>,
 }
 
 /// Trains. The same table and settings give the same bytes, on any number of cores.
@@ -76,6 +83,7 @@ pub fn train(table: &Table, settings: &TrainSettings) -> Result<Trained, TrainEr
     let folds =
         Folds::new(table, settings.folds, settings.forest.seed).map_err(TrainError::Groups)?;
     let training = Training::new(table, |_| true)?;
+    training.check_size()?;
     let validation = Settings {
         trees: settings.validation_trees,
         ..settings.forest.clone()
@@ -89,6 +97,7 @@ pub fn train(table: &Table, settings: &TrainSettings) -> Result<Trained, TrainEr
     tables::tell(table, &mut card["data"]);
     let rate = settings.budget.false_positive_rate;
     card["importances"] = importance::card(table, &training, &forest, &judges, rate);
+    let rare = rare(table, &training.classes);
     let mut parts = ModelParts {
         schema_digest: schema::digest(),
         classes: training.classes,
@@ -106,7 +115,22 @@ pub fn train(table: &Table, settings: &TrainSettings) -> Result<Trained, TrainEr
         bytes: encode(&parts)?,
         thresholds,
         card,
+        rare,
     })
+}
+
+/// Classes of attack of the table that are not among a model's, with the rows fitted.
+fn rare(table: &Table, classes: &[String]) -> Vec<(String, usize)> {
+    let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in table.rows.iter().filter(|row| row.attack && row.fit) {
+        let class = class_of(table.kinds.name(row.kind));
+        *rows.entry(class).or_default() += 1;
+    }
+    let told = |class: &str| classes.iter().any(|known| known == class);
+    rows.into_iter()
+        .filter(|(class, _)| !told(class))
+        .map(|(class, rows)| (class.to_string(), rows))
+        .collect()
 }
 
 /// Rows of the table, the first [`SELF_TEST_ROWS_OF_KIND`] of each kind, and the model's answers.

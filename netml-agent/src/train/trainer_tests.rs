@@ -2,6 +2,7 @@ use super::*;
 use crate::flow::FEATURES;
 use crate::flow::schema::FEATURE_SPECS;
 use crate::model::{Judgement, Model};
+use crate::train::classes::CLASS_ROWS_MIN;
 use crate::train::random::Random;
 use crate::train::testing::{Made, telling};
 use crate::train::validate::shuffle_labels;
@@ -128,6 +129,46 @@ fn one_class_or_one_group_is_refused_with_the_reason() {
     one_group.groups = Default::default();
     one_group.groups.id("g0");
     assert!(message(&one_group).contains("needs 2 or more"));
+}
+
+#[test]
+fn attacks_in_one_group_and_too_few_of_them_are_refused_by_name() {
+    let message = |table: &Table| match train(table, &settings()) {
+        Ok(_) => panic!("trained"),
+        Err(error) => error.to_string(),
+    };
+    let mut one_group = table(60);
+    one_group.rows.retain(|row| !row.attack || row.group == 2);
+    let told = message(&one_group);
+    assert!(
+        told.contains("without g2 all 300 training rows are benign"),
+        "{told}"
+    );
+    let mut few = table(10);
+    let mut attacks = 0;
+    few.rows.retain(|row| {
+        attacks += usize::from(row.attack);
+        !row.attack || attacks <= 49
+    });
+    let told = message(&few);
+    assert!(told.contains("49 attack rows are too few"), "{told}");
+}
+
+#[test]
+fn a_class_too_rare_for_one_of_its_own_is_told() {
+    let mut table = table(60);
+    let rare = table.kinds.id("brute_force");
+    let attacks = table.rows.iter_mut().filter(|row| row.attack);
+    attacks
+        .take(CLASS_ROWS_MIN - 1)
+        .for_each(|row| row.kind = rare);
+    let trained = train(&table, &settings()).expect("trains");
+    assert_eq!(
+        trained.rare,
+        [("brute_force".to_string(), CLASS_ROWS_MIN - 1)]
+    );
+    let model = Model::from_bytes(&trained.bytes).expect("loads");
+    assert_eq!(model.classes(), ["normal", "other_attack", "scan"]);
 }
 
 #[test]

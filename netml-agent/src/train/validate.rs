@@ -103,6 +103,23 @@ impl Folds {
     }
 }
 
+impl Folds {
+    /// Tells which groups were left out where the others are of one class.
+    fn named(&self, table: &Table, fold: usize, error: FitError) -> FitError {
+        let FitError::OneClass { rows, class } = error else {
+            return error;
+        };
+        let groups = table.judged_groups().into_iter();
+        let groups = groups.filter(|group| self.of_group[*group as usize] == fold);
+        let names: Vec<&str> = groups.map(|group| table.groups.name(group)).collect();
+        FitError::OneClassWithout {
+            groups: names.join(", "),
+            rows,
+            class,
+        }
+    }
+}
+
 /// What a forest says of one row.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RowScore {
@@ -144,7 +161,8 @@ impl Judges {
         let classes = Training::new(table, |_| true)?.classes;
         let mut forests = Vec::new();
         for fold in 0..folds.count {
-            let training = Training::new(table, |row| folds.fold(table, row) != fold)?;
+            let training = Training::new(table, |row| folds.fold(table, row) != fold);
+            let training = training.map_err(|error| folds.named(table, fold, error))?;
             let settings = Settings {
                 seed: settings.seed.wrapping_add(1 + fold as u64),
                 ..settings.clone()
