@@ -8,6 +8,8 @@ mod help;
 mod links;
 mod misuse;
 mod model;
+#[cfg(feature = "train")]
+mod own_traffic;
 mod path;
 mod reload;
 mod replay;
