@@ -1,11 +1,13 @@
 //! Labelled captures to a feature table: rows of the engine, cleaned, bounded and counted.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use super::captures::{self, RunError, ends_of_flow};
+use super::card::{Cell, DataCard};
 use super::classes::BACKGROUND;
 use super::labels::{Label, LabelledCapture};
 use super::random::mix;
@@ -18,48 +20,28 @@ use crate::rules::Rule;
 /// Rows kept of one group and kind where nothing else is asked for.
 pub const CAP_DEFAULT: usize = 10_000;
 
-/// What was done to the rows on their way into the table.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-pub struct DataCard {
-    /// Captures read.
-    pub captures: usize,
-    /// Packets in them.
-    pub packets: u64,
-    /// Packets without a record (no IP, cut, malformed).
-    pub packets_refused: u64,
-    /// Rows the engine gave.
-    pub rows_seen: u64,
-    /// Rows left out because their label is not known.
-    pub rows_unknown: u64,
-    /// Rows left out because a feature was not finite.
-    pub rows_not_finite: u64,
-    /// Flows left out because an earlier one of the same group and kind has the very same rows.
-    pub flows_copied: u64,
-    /// Flows left out by the cap.
-    pub flows_capped: u64,
-    /// Rows of the table.
-    pub rows: usize,
-    /// Rows of the table that repeat a vector of their group and kind: not fitted.
-    pub rows_repeated: usize,
-    /// Vectors that are attack in one row and benign in another: the floor of the error.
-    pub vectors_contradicting: usize,
-    /// Per group and kind: rows, flows, flows stood for.
-    pub cells: BTreeMap<String, Cell>,
-    /// Captures that ended early or hold packets that were not read, and how.
-    pub warnings: Vec<String>,
+/// Significant digits to which features agree that count as near where nothing else is asked for.
+pub const NEAR_DIGITS: u32 = 3;
+
+/// Most digits that can be asked for: a feature of 32 bits holds no more for certain.
+pub const NEAR_DIGITS_MAX: u32 = 6;
+
+/// What is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Most rows of one group and kind.
+    pub cap: usize,
+    /// Leaves out near copies, those that agree to so many significant digits.
+    pub near: Option<u32>,
 }
 
-/// Size of one group and kind.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-pub struct Cell {
-    /// Attack or benign.
-    pub attack: bool,
-    /// Rows in the table.
-    pub rows: usize,
-    /// Flows in the table.
-    pub flows: usize,
-    /// Flows in the captures.
-    pub flows_seen: usize,
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cap: CAP_DEFAULT,
+            near: None,
+        }
+    }
 }
 
 /// One flow on its way.
@@ -153,7 +135,7 @@ pub fn kind_of(capture: &LabelledCapture, attack: bool) -> &str {
 pub fn build(
     dir: &Path,
     labels: &[LabelledCapture],
-    cap: usize,
+    options: &Options,
     reading: Reading,
 ) -> Result<(Table, DataCard), RunError> {
     let outcomes = captures::run(dir, labels, None, reading, |index| RowSink {
@@ -169,10 +151,13 @@ pub fn build(
     })?;
     let mut card = DataCard {
         captures: labels.len(),
+        near_digits: options.near.unwrap_or(NEAR_DIGITS),
+        near_left_out: options.near.is_some(),
         ..DataCard::default()
     };
     // A cell is one group and kind; order and content do not depend on threads.
     let mut cells: BTreeMap<(String, String), Vec<Flow>> = BTreeMap::new();
+    let mut flows_seen = Vec::with_capacity(labels.len());
     for (outcome, capture) in outcomes.into_iter().zip(labels) {
         card.packets += outcome.capture.packets;
         card.packets_refused += outcome.capture.packets - outcome.capture.records;
@@ -183,6 +168,9 @@ pub fn build(
             card.warnings
                 .push(format!("{}: {warning}", capture.file.display()));
         }
+        let attacks = outcome.sink.flows.iter().filter(|flow| flow.attack);
+        let attacks = attacks.count();
+        flows_seen.push([attacks, outcome.sink.flows.len() - attacks]);
         for flow in outcome.sink.flows {
             let kind = kind_of(capture, flow.attack).to_string();
             cells
@@ -198,7 +186,7 @@ pub fn build(
             attack: flows.first().is_some_and(|flow| flow.attack),
             ..Cell::default()
         };
-        let flows = bounded(without_copies(flows, &mut card), cap, &mut card);
+        let flows = bounded(without_copies(flows, &mut card), options.cap, &mut card);
         card.cells.insert(
             format!("{group} {kind}"),
             Cell {
@@ -207,35 +195,90 @@ pub fn build(
                 ..cell
             },
         );
-        push_cell(&mut table, labels, &group, &kind, flows);
+        push_cell(&mut table, labels, &group, &kind, flows, &mut card);
     }
     card.rows = table.rows.len();
     card.rows_repeated = table.rows.iter().filter(|row| !row.fit).count();
-    card.vectors_contradicting = contradicting(&table);
+    card.vectors_contradicting = contradicting(&table, bits);
+    card.vectors_near_contradicting =
+        contradicting(&table, |features| rounded(features, card.near_digits));
+    card.count(&table, labels, &flows_seen);
     Ok((table, card))
 }
 
-/// Merges flows of one cell whose rows are all the same; the first stands for them.
+/// Merges flows of one cell whose rows are all the same; the first stands for them. The same with
+/// near copies, or only counts them.
 fn without_copies(flows: Vec<Flow>, card: &mut DataCard) -> Vec<Flow> {
     let mut kept: Vec<Flow> = Vec::new();
     let mut known: HashMap<[u8; 32], usize> = HashMap::new();
+    let mut near: HashMap<[u8; 32], usize> = HashMap::new();
     for flow in flows {
-        let mut hasher = Sha256::new();
-        for value in flow.rows.iter().flat_map(|row| &row.features) {
-            hasher.update(value.to_bits().to_le_bytes());
-        }
-        match known.entry(hasher.finalize().into()) {
-            std::collections::hash_map::Entry::Occupied(first) => {
+        let free = match known.entry(digest(&flow, bits)) {
+            Entry::Occupied(first) => {
                 kept[*first.get()].stands_for += 1.0;
                 card.flows_copied += 1;
+                continue;
             }
-            std::collections::hash_map::Entry::Vacant(free) => {
+            Entry::Vacant(free) => free,
+        };
+        let rounded = digest(&flow, |features| rounded(features, card.near_digits));
+        match near.entry(rounded) {
+            Entry::Occupied(first) => {
+                card.flows_near_copied += 1;
+                if card.near_left_out {
+                    free.insert(*first.get());
+                    kept[*first.get()].stands_for += 1.0;
+                    continue;
+                }
+            }
+            Entry::Vacant(free) => {
                 free.insert(kept.len());
-                kept.push(flow);
             }
         }
+        free.insert(kept.len());
+        kept.push(flow);
     }
     kept
+}
+
+/// Digest of all rows of a flow, each taken by `of`.
+fn digest(flow: &Flow, of: impl Fn(&[f32; FEATURES]) -> [u32; FEATURES]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for value in flow.rows.iter().flat_map(|row| of(&row.features)) {
+        hasher.update(value.to_le_bytes());
+    }
+    hasher.finalize().into()
+}
+
+/// The bits of each feature rounded to so many significant digits, zero of either sign being one. Two
+/// values on either side of a rounding limit differ, however near they are.
+fn rounded(features: &[f32; FEATURES], digits: u32) -> [u32; FEATURES] {
+    features.map(|value| {
+        let mut scaled = f64::from(value.abs());
+        if scaled == 0.0 {
+            return 0;
+        }
+        // Brought to `digits` digits before the point by steps that are the same on every machine.
+        let (low, high) = (10f64.powi(digits as i32 - 1), 10f64.powi(digits as i32));
+        let mut tens = 0;
+        while scaled >= high {
+            scaled /= 10.0;
+            tens += 1;
+        }
+        while scaled < low {
+            scaled *= 10.0;
+            tens -= 1;
+        }
+        let mut whole = scaled.round();
+        if whole >= high {
+            (whole, tens) = (whole / 10.0, tens + 1);
+        }
+        let sign = u32::from(value < 0.0) << 31;
+        // Six digits take 20 bits, tens of an f32 (−50 to 38) seven.
+        #[expect(clippy::cast_sign_loss, reason = "digits and a shifted exponent")]
+        let code = ((tens + 64) as u32) << 24 | whole as u32;
+        sign | code
+    })
 }
 
 /// Keeps whole flows in a random but repeatable order until they have `cap` rows; those kept
@@ -272,14 +315,19 @@ fn push_cell(
     group: &str,
     kind: &str,
     flows: Vec<Flow>,
+    card: &mut DataCard,
 ) {
     let group = table.groups.id(group);
     let kind = table.kinds.id(kind);
     let mut seen = HashSet::new();
+    let mut seen_near = HashSet::new();
     for flow in flows {
         let labelled = &labels[flow.capture];
         let capture = table.captures.id(&labelled.file.to_string_lossy());
         for point in flow.rows {
+            let is_new = seen.insert(bits(&point.features));
+            let is_near = !seen_near.insert(rounded(&point.features, card.near_digits));
+            card.rows_near_repeated += usize::from(is_new && is_near);
             table.rows.push(Row {
                 capture,
                 group,
@@ -292,7 +340,7 @@ fn push_cell(
                 packets: point.packets,
                 time_ms: point.time_ns / 1_000_000,
                 host: point.host,
-                fit: seen.insert(bits(&point.features)),
+                fit: is_new && !(is_near && card.near_left_out),
                 rule: point.rule,
                 features: point.features,
             });
@@ -304,45 +352,13 @@ fn bits(features: &[f32; FEATURES]) -> [u32; FEATURES] {
     features.map(f32::to_bits)
 }
 
-/// Vectors that stand in the table with both labels.
-fn contradicting(table: &Table) -> usize {
+/// Vectors, each taken by `of`, that stand in the table with both labels.
+fn contradicting(table: &Table, of: impl Fn(&[f32; FEATURES]) -> [u32; FEATURES]) -> usize {
     let mut labels: HashMap<[u32; FEATURES], [bool; 2]> = HashMap::new();
     for row in &table.rows {
-        labels.entry(bits(&row.features)).or_default()[usize::from(row.attack)] = true;
+        labels.entry(of(&row.features)).or_default()[usize::from(row.attack)] = true;
     }
     labels.values().filter(|seen| seen[0] && seen[1]).count()
-}
-
-impl std::fmt::Display for DataCard {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(
-            f,
-            "{} captures, {} packets ({} without a record), {} rows at evaluation points",
-            self.captures, self.packets, self.packets_refused, self.rows_seen
-        )?;
-        writeln!(
-            f,
-            "left out: {} rows of unknown label, {} not finite; flows: {} copies, {} above the cap",
-            self.rows_unknown, self.rows_not_finite, self.flows_copied, self.flows_capped
-        )?;
-        writeln!(
-            f,
-            "table: {} rows, {} of them repeat a vector (not fitted), {} vectors contradict",
-            self.rows, self.rows_repeated, self.vectors_contradicting
-        )?;
-        for (cell, size) in &self.cells {
-            let label = if size.attack { "attack" } else { "benign" };
-            writeln!(
-                f,
-                "  {cell}: {label}, {} rows, {} of {} flows",
-                size.rows, size.flows, size.flows_seen
-            )?;
-        }
-        for warning in &self.warnings {
-            writeln!(f, "warning: {warning}")?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Labels of captures: `labels.csv` and its rule, which labels every packet.
 //!
 //! One row per capture. Columns used: `file` (relative to the captures' folder), `label`, `kind`,
-//! `attacker_ips`, `victim_ips`, `attack_ports`, `rest`, `group`, and `quality` where it is there;
-//! others are ignored. A packet of a `benign` capture is benign. One of a `malicious` capture is
+//! `attacker_ips`, `victim_ips`, `attack_ports`, `rest`, `group`, and where they are there `quality`,
+//! `source_repo`, `year` and `licence`; others are ignored. A packet of a `benign` capture is benign. One of a `malicious` capture is
 //! an attack when all that is given holds: an end in each of the address lists, source or
 //! destination port in the list of ports; any other packet is what `rest` says.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 
@@ -80,6 +81,74 @@ pub enum LabelsError {
         /// The file.
         path: PathBuf,
     },
+    /// Captures beside labelled ones that no line names.
+    #[error(
+        "labels {}: no line names {}, which {} beside captures that have one; add lines or give --skip-unlabelled",
+        path.display(),
+        named(files),
+        if files.len() == 1 { "lies" } else { "lie" }
+    )]
+    Unlabelled {
+        /// The labels.
+        path: PathBuf,
+        /// The captures, below the captures' folder.
+        files: Vec<PathBuf>,
+    },
+    /// Two lines label the same bytes otherwise.
+    #[error(
+        "labels {} line {line}: {} is the same capture as that of line {first}, with another label; keep one",
+        path.display(),
+        file.display()
+    )]
+    Contradiction {
+        /// The labels.
+        path: PathBuf,
+        /// Line of the later one.
+        line: u64,
+        /// Its capture.
+        file: PathBuf,
+        /// Line of the earlier one.
+        first: u64,
+    },
+    /// Two lines label the same bytes in the same way: its rows would count twice.
+    #[error(
+        "labels {} line {line}: {} is the same capture as that of line {first}; its rows would count twice: keep one",
+        path.display(),
+        file.display()
+    )]
+    Copy {
+        /// The labels.
+        path: PathBuf,
+        /// Line of the later one.
+        line: u64,
+        /// Its capture.
+        file: PathBuf,
+        /// Line of the earlier one.
+        first: u64,
+    },
+    /// The captures' folder cannot be looked through.
+    #[error("cannot look through the captures at {}: {source}", path.display())]
+    Folder {
+        /// The folder or file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+}
+
+/// Files that an error names one by one; of more it tells the number.
+const NAMED_MAX: usize = 5;
+
+fn named(files: &[PathBuf]) -> String {
+    let names: Vec<String> = files
+        .iter()
+        .take(NAMED_MAX)
+        .map(|file| file.display().to_string())
+        .collect();
+    match files.len().saturating_sub(NAMED_MAX) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
 }
 
 /// Columns that must be there.
@@ -94,8 +163,11 @@ const COLUMNS: [&str; 8] = [
     "group",
 ];
 
+/// Columns that are told where they are there.
+const TOLD: [&str; 4] = ["quality", "source_repo", "year", "licence"];
+
 /// One capture and how its packets are labelled.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LabelledCapture {
     /// Path relative to the captures' folder.
     pub file: PathBuf,
@@ -107,6 +179,12 @@ pub struct LabelledCapture {
     pub group: String,
     /// How far the label is to be trusted: A, B or C, L for the lab's own; empty where not told.
     pub quality: String,
+    /// Where it was published; empty where not told.
+    pub source: String,
+    /// When it was taken; empty where not told.
+    pub year: String,
+    /// Under which licence; empty where not told.
+    pub licence: String,
     /// True where the capture holds an attack.
     pub malicious: bool,
     attackers: HashSet<[u8; 16]>,
@@ -144,6 +222,20 @@ impl LabelledCapture {
             self.rest
         }
     }
+
+    /// True where another line labels in the same way, whatever file it is about.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        let of = |capture: &Self| Self {
+            file: PathBuf::new(),
+            line: 0,
+            quality: String::new(),
+            source: String::new(),
+            year: String::new(),
+            licence: String::new(),
+            ..capture.clone()
+        };
+        of(self) == of(other)
+    }
 }
 
 /// Reads a labels file.
@@ -178,9 +270,9 @@ pub(super) fn parse(
             column,
         })?;
     }
-    let quality_at = position("quality");
+    let told_at = TOLD.map(position);
     let mut captures = Vec::new();
-    let mut files = HashSet::new();
+    let mut files: HashMap<PathBuf, usize> = HashMap::new();
     for record in reader.records() {
         let record = record.map_err(csv_error)?;
         let line = record.position().map_or(0, csv::Position::line);
@@ -189,11 +281,26 @@ pub(super) fn parse(
             line,
             record: &record,
             at,
+            told_at,
         };
-        let quality = quality_at.and_then(|i| record.get(i)).unwrap_or("").trim();
-        let capture = row.capture(quality)?;
-        if !files.insert(capture.file.clone()) {
-            return Err(row.error(0, "this capture is listed twice".into()));
+        let capture = row.capture()?;
+        // The same path however it is spelt.
+        let plain: PathBuf = capture.file.components().collect();
+        let plain = plain.strip_prefix(".").map_or(plain.clone(), PathBuf::from);
+        match files.entry(plain) {
+            Entry::Vacant(free) => {
+                free.insert(captures.len());
+            }
+            Entry::Occupied(first) => {
+                let first: &LabelledCapture = &captures[*first.get()];
+                let line = first.line;
+                let what = if first.says_the_same(&capture) {
+                    format!("this capture is listed twice, first in line {line}")
+                } else {
+                    format!("this capture is listed twice, in line {line} with another label")
+                };
+                return Err(row.error(0, what));
+            }
         }
         captures.push(capture);
     }
@@ -211,9 +318,16 @@ struct Row<'a> {
     line: u64,
     record: &'a csv::StringRecord,
     at: [usize; COLUMNS.len()],
+    told_at: [Option<usize>; TOLD.len()],
 }
 
 impl Row<'_> {
+    /// A column that need not be there.
+    fn told(&self, column: usize) -> String {
+        let told = self.told_at[column].and_then(|at| self.record.get(at));
+        told.unwrap_or("").trim().to_string()
+    }
+
     fn get(&self, column: usize) -> &str {
         self.record.get(self.at[column]).unwrap_or("").trim()
     }
@@ -227,7 +341,7 @@ impl Row<'_> {
         }
     }
 
-    fn capture(&self, quality: &str) -> Result<LabelledCapture, LabelsError> {
+    fn capture(&self) -> Result<LabelledCapture, LabelsError> {
         let file = PathBuf::from(self.get(0));
         let inside = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
         if file.as_os_str().is_empty() || !file.components().all(inside) {
@@ -264,7 +378,10 @@ impl Row<'_> {
             line: self.line,
             kind: self.get(2).to_string(),
             group: self.get(7).to_string(),
-            quality: quality.to_string(),
+            quality: self.told(0),
+            source: self.told(1),
+            year: self.told(2),
+            licence: self.told(3),
             malicious,
             attackers: self.addresses(3)?,
             victims: self.addresses(4)?,
@@ -408,7 +525,14 @@ mod tests {
             ("a,malicious,k,,,tcp:25,none,A,g\n", "tcp/25"),
             ("../a,malicious,k,,,,none,A,g\n", "no path inside"),
             ("/a,malicious,k,,,,none,A,g\n", "no path inside"),
-            ("a,benign,k,,,,,A,g\na,benign,k,,,,,A,g\n", "listed twice"),
+            (
+                "a,benign,k,,,,,A,g\n./a,benign,k,,,,,A,g\n",
+                "line 3, column `file`: this capture is listed twice, first in line 2",
+            ),
+            (
+                "a,benign,k,,,,,A,g\na,malicious,k,,,,none,A,g\n",
+                "listed twice, in line 2 with another label",
+            ),
             ("a,benign,,,,,,A,g\n", "column `kind`: is empty"),
             ("a,benign,k\n", "line: 2"),
             ("", "no capture is listed"),

@@ -1,4 +1,5 @@
-//! The feature table: rows at the evaluation points with their labels, as compressed CSV.
+//! The feature table: rows at the evaluation points with their labels, as compressed CSV; also written,
+//! not read, as Parquet ([`columnar`]).
 //!
 //! The first line names the schema the features were computed by; a table of another schema is
 //! refused. No address and no absolute time is in it: a host is a number within its capture, a
@@ -12,6 +13,7 @@ use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
+use super::columnar;
 use crate::flow::FEATURES;
 use crate::flow::schema::{self, FEATURE_SPECS};
 use crate::rules::Rule;
@@ -39,6 +41,9 @@ pub const META_COLUMNS: [&str; 12] = [
 ];
 
 const FIRST_LINE: &str = "# netml feature table 2, schema ";
+
+/// Number in the first line: which columns stand before the features.
+pub(super) const TABLE_FORMAT: u32 = 2;
 
 /// A name by its index into a [`Names`].
 pub type NameId = u32;
@@ -138,6 +143,15 @@ pub enum TableError {
     /// It does not begin as a table does.
     #[error("{} is no feature table: make one with `netml-agent dataset`", path.display())]
     Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Parquet, which is written for others and not read.
+    #[error(
+        "{} is Parquet, which other tools read: give the same table as compressed CSV (`dataset --output FILE.csv.gz`)",
+        path.display()
+    )]
+    Columnar {
         /// The file.
         path: PathBuf,
     },
@@ -271,12 +285,18 @@ impl Table {
         csv.flush()
     }
 
-    /// Writes the table, compressed: to a file beside, then in place of `path` at once.
+    /// Writes the table, compressed: to a file beside, then in place of `path` at once. Parquet where the
+    /// name ends in `.parquet`, else CSV.
     ///
     /// # Errors
     /// [`TableError::Io`].
     pub fn write(&self, path: &Path) -> Result<(), TableError> {
-        let bytes = self.to_bytes();
+        let is_columnar = path.extension().is_some_and(|ending| ending == "parquet");
+        let bytes = if is_columnar {
+            columnar::to_bytes(self).map_err(std::io::Error::other)
+        } else {
+            self.to_bytes()
+        };
         bytes
             .and_then(|bytes| replace(path, &bytes))
             .map_err(|source| TableError::Io {
@@ -305,7 +325,12 @@ impl Table {
             source,
         };
         let mut file = BufReader::new(std::fs::File::open(path).map_err(io)?);
-        if file.fill_buf().map_err(io)?.starts_with(&[0x1f, 0x8b]) {
+        let begin = file.fill_buf().map_err(io)?;
+        if begin.starts_with(columnar::MAGIC) {
+            let path = path.to_path_buf();
+            return Err(TableError::Columnar { path });
+        }
+        if begin.starts_with(&[0x1f, 0x8b]) {
             Self::parse(MultiGzDecoder::new(file), path)
         } else {
             Self::parse(file, path)

@@ -54,6 +54,21 @@ impl Table {
     /// # Errors
     /// [`TableError`] with the file it is about.
     pub fn read_all(base: Option<&Path>, paths: &[PathBuf]) -> Result<Self, TableError> {
+        let (mut all, sources) = Self::read_with_sources(base, paths)?;
+        if sources.len() > 1 {
+            all.sources = sources;
+        }
+        Ok(all)
+    }
+
+    /// The same, and what each of the tables holds.
+    ///
+    /// # Errors
+    /// [`TableError`] with the file it is about.
+    pub fn read_with_sources(
+        base: Option<&Path>,
+        paths: &[PathBuf],
+    ) -> Result<(Self, Vec<Source>), TableError> {
         let mut all = Self::default();
         let mut read: Vec<(&Path, Source)> = Vec::new();
         for path in base.into_iter().chain(paths.iter().map(PathBuf::as_path)) {
@@ -98,10 +113,7 @@ impl Table {
             }
             read.push((path, source));
         }
-        if read.len() > 1 {
-            all.sources = read.into_iter().map(|(_, source)| source).collect();
-        }
-        Ok(all)
+        Ok((all, read.into_iter().map(|(_, source)| source).collect()))
     }
 
     /// Adds the rows of another table behind its own.

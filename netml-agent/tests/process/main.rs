@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests stand outside #[test]")]
 
 mod collector;
+#[cfg(feature = "train")]
+mod dataset;
 mod doctor;
 mod fixture;
 mod help;
