@@ -342,9 +342,9 @@ fn tests(context: &Context) -> anyhow::Result<Outcome> {
     done(&mut command, "tests")
 }
 
-/// A Python with scikit-learn, in the user's cache: made once, kept out of the repository.
+/// A Python with scikit-learn and NFStream, in the user's cache: made once, kept out of the repository.
 fn reference_python() -> anyhow::Result<PathBuf> {
-    const SCIKIT_LEARN: &str = "scikit-learn==1.7.2";
+    const REFERENCES: [&str; 2] = ["scikit-learn==1.7.2", "nfstream==6.5.4"];
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
@@ -352,14 +352,15 @@ fn reference_python() -> anyhow::Result<PathBuf> {
     let folder = cache.join("netml/reference");
     let python = folder.join("bin/python");
     let has_it = Command::new(&python)
-        .args(["-c", "import sklearn"])
+        .args(["-c", "import nfstream, sklearn"])
         .output()
         .is_ok_and(|output| output.status.success());
     if !has_it {
         let mut venv = Command::new("python3");
         done(venv.args(["-m", "venv"]).arg(&folder), "reference-venv")?;
         let mut pip = Command::new(&python);
-        pip.args(["-m", "pip", "install", "--quiet", SCIKIT_LEARN]);
+        pip.args(["-m", "pip", "install", "--quiet"])
+            .args(REFERENCES);
         done(&mut pip, "reference-pip")?;
     }
     Ok(python)
