@@ -279,7 +279,10 @@ impl Usual {
 }
 
 /// What is usual for one host in one role.
+///
+/// What every point changes stands first, what a second changes last: most points need little of it.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub struct HostBaseline {
     /// First observation.
     first_ns: u64,
@@ -294,10 +297,10 @@ pub struct HostBaseline {
     /// Of these, what the histograms still hold.
     weight: u32,
     is_known: bool,
-    /// Ports on which it answered or hosts it called on, by role.
-    met: Met,
     /// Bins of the point drawn out of that second.
     drawn: [u8; ROLE_FEATURES],
+    /// Ports on which it answered or hosts it called on, by role.
+    met: Met,
     usual: [Usual; ROLE_FEATURES],
     histograms: [Histogram; ROLE_FEATURES],
 }
@@ -399,9 +402,22 @@ impl Key {
     }
 }
 
+/// Where a host in a role stands.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    Known(Place),
+    Learning(Place),
+    Nowhere,
+}
+
+/// The two hosts of a flow, looked up. Good until something else is learned.
+#[derive(Clone, Copy, Debug)]
+pub struct Found([Option<(Key, At)>; 2]);
+
 /// What is known of the two hosts of a flow.
 #[derive(Clone, Copy)]
 pub struct OfFlow<'a> {
+    found: Found,
     initiator: Option<&'a HostBaseline>,
     responder: Option<&'a HostBaseline>,
     new_port: bool,
@@ -409,6 +425,12 @@ pub struct OfFlow<'a> {
 }
 
 impl OfFlow<'_> {
+    /// Where they stand, to learn from the flow.
+    #[must_use]
+    pub fn found(&self) -> Found {
+        self.found
+    }
+
     /// Usual range of a feature, by its index; `None`: of no host, or not known.
     #[must_use]
     pub fn range(&self, feature: usize) -> Option<UsualRange> {
@@ -503,14 +525,16 @@ impl Baselines {
     /// What is known of the hosts of a flow.
     #[must_use]
     pub fn of(&self, ends: &FlowEnds) -> OfFlow<'_> {
-        let [initiator, responder] = Key::of(ends).map(|key| {
-            let place = self.known.find(&key?)?;
-            Some(self.known.at(place))
+        let found = Key::of(ends).map(|key| key.map(|key| (key, self.at(&key))));
+        let [initiator, responder] = found.map(|found| match found {
+            Some((_, At::Known(place))) => Some(self.known.at(place)),
+            _ => None,
         });
         let is_new = |role: Role, host: Option<&HostBaseline>| {
             host.is_some_and(|host| !host.met.has(role.counterpart(ends)))
         };
         OfFlow {
+            found: Found(found),
             initiator,
             responder,
             new_port: is_new(Role::Responder, responder),
@@ -518,22 +542,38 @@ impl Baselines {
         }
     }
 
-    /// Learns from a point, or pauses where it is of a SUSPICIOUS flow.
-    pub fn learn(&mut self, point: &Point<'_>) {
-        for key in Key::of(&point.ends).into_iter().flatten() {
-            if let Some(place) = self.known.find(&key) {
-                self.known.touch(place);
-                step(self.known.at_mut(place), key.role, point, &self.warm_up);
-                continue;
-            }
-            let place = match self.learning.find(&key) {
-                Some(place) => place,
-                None if point.is_established && !point.is_suspicious => {
+    fn at(&self, key: &Key) -> At {
+        // In its first minutes a sensor knows nobody.
+        if !self.known.is_empty()
+            && let Some(place) = self.known.find(key)
+        {
+            return At::Known(place);
+        }
+        self.learning.find(key).map_or(At::Nowhere, At::Learning)
+    }
+
+    /// Learns from a point of the flow whose hosts were found, or pauses where it is SUSPICIOUS.
+    pub fn learn(&mut self, found: Found, point: &Point<'_>) {
+        for (key, at) in found.0.into_iter().flatten() {
+            // The one host of the flow may just have taken the place of the other.
+            let place = match at {
+                At::Known(place) => {
+                    if let Some(place) = self.known.find_at(place, &key) {
+                        self.known.touch(place);
+                        step(self.known.at_mut(place), key.role, point, &self.warm_up);
+                    }
+                    continue;
+                }
+                At::Learning(place) => match self.learning.find_at(place, &key) {
+                    Some(place) => place,
+                    None => continue,
+                },
+                At::Nowhere if point.is_established && !point.is_suspicious => {
                     const NOWHERE: Place = Place::MAX;
                     self.learning
                         .touch_or_insert(NOWHERE, key, &mut self.evicted)
                 }
-                None => continue,
+                At::Nowhere => continue,
             };
             self.learning.touch(place);
             step(self.learning.at_mut(place), key.role, point, &self.warm_up);

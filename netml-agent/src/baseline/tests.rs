@@ -46,6 +46,12 @@ fn point<'a>(ends: FlowEnds, mono_ns: u64, row: &'a [f32; FEATURES]) -> Point<'a
     }
 }
 
+/// Looks the hosts up and learns from a point of theirs.
+fn learn(baselines: &mut Baselines, point: &Point<'_>) {
+    let found = baselines.of(&point.ends).found();
+    baselines.learn(found, point);
+}
+
 fn none_yet() -> Baselines {
     Baselines::new(16, WarmUp::default())
 }
@@ -56,7 +62,7 @@ fn known() -> (Baselines, u64) {
     let usual = row(2.0);
     let mut now_ns = SECOND_NS;
     while now_ns < WARM_UP_NS + 5 * SECOND_NS {
-        baselines.learn(&point(ends(1, 2), now_ns, &usual));
+        learn(&mut baselines, &point(ends(1, 2), now_ns, &usual));
         now_ns += SECOND_NS;
     }
     (baselines, now_ns)
@@ -87,14 +93,20 @@ fn nothing_is_said_before_the_warm_up_is_over() {
     let mut baselines = none_yet();
     let usual = row(2.0);
     for second in 1..WARM_UP_NS / SECOND_NS {
-        baselines.learn(&point(ends(1, 2), second * SECOND_NS, &usual));
+        learn(
+            &mut baselines,
+            &point(ends(1, 2), second * SECOND_NS, &usual),
+        );
         let opinion = baselines.of(&ends(1, 2)).opinion(&row(12.0), true);
         assert!(!opinion.is_known() && opinion.score == 0.0, "{second}");
     }
     // Long, but not often enough.
     let mut baselines = none_yet();
     for minute in 1..u64::from(WarmUp::default().observations) {
-        baselines.learn(&point(ends(1, 2), minute * MINUTE_NS, &usual));
+        learn(
+            &mut baselines,
+            &point(ends(1, 2), minute * MINUTE_NS, &usual),
+        );
     }
     assert_eq!(range(&baselines, "src_destinations_log2"), None);
 }
@@ -140,10 +152,16 @@ fn a_second_counts_once_however_much_happens_in_it() {
         // In one second of thirty a burst of a thousand points.
         if second % 30 == 0 {
             for burst in 0..1_000 {
-                baselines.learn(&point(ends(1, 2), second * SECOND_NS + burst, &busy));
+                learn(
+                    &mut baselines,
+                    &point(ends(1, 2), second * SECOND_NS + burst, &busy),
+                );
             }
         } else {
-            baselines.learn(&point(ends(1, 2), second * SECOND_NS, &quiet));
+            learn(
+                &mut baselines,
+                &point(ends(1, 2), second * SECOND_NS, &quiet),
+            );
         }
     }
     let range = range(&baselines, "src_destinations_log2").unwrap();
@@ -157,7 +175,10 @@ fn of_the_points_of_a_second_each_is_drawn_alike() {
     for second in 1..2_000 {
         for step in 0..=100 {
             let rising = row(step as f32 / 10.0);
-            baselines.learn(&point(ends(1, 2), second * SECOND_NS + step, &rising));
+            learn(
+                &mut baselines,
+                &point(ends(1, 2), second * SECOND_NS + step, &rising),
+            );
         }
     }
     let range = range(&baselines, "src_destinations_log2").unwrap();
@@ -172,18 +193,21 @@ fn an_attack_does_not_become_usual() {
     let before = range(&baselines, "src_destinations_log2");
     for _ in 0..2_000 {
         now_ns += SECOND_NS;
-        baselines.learn(&Point {
-            is_suspicious: true,
-            ..point(ends(1, 3), now_ns, &attack)
-        });
+        learn(
+            &mut baselines,
+            &Point {
+                is_suspicious: true,
+                ..point(ends(1, 3), now_ns, &attack)
+            },
+        );
         // Nor by what the host does beside it.
-        baselines.learn(&point(ends(1, 4), now_ns + 1, &attack));
+        learn(&mut baselines, &point(ends(1, 4), now_ns + 1, &attack));
     }
     assert_eq!(range(&baselines, "src_destinations_log2"), before);
     // Without a SUSPICIOUS flow a change is learned, after a minute.
     for second in 0..2_000 {
         let at = now_ns + second * SECOND_NS;
-        baselines.learn(&point(ends(1, 4), at, &attack));
+        learn(&mut baselines, &point(ends(1, 4), at, &attack));
         if second < 50 {
             assert_eq!(range(&baselines, "src_destinations_log2"), before);
         }
@@ -198,14 +222,17 @@ fn hosts_that_are_not_known_never_take_the_place_of_known_ones() {
     let usual = row(2.0);
     for host in 100..200 {
         // Never established: an invented address takes no room at all.
-        baselines.learn(&Point {
-            is_established: false,
-            ..point(ends(host, 2), now_ns, &usual)
-        });
+        learn(
+            &mut baselines,
+            &Point {
+                is_established: false,
+                ..point(ends(host, 2), now_ns, &usual)
+            },
+        );
     }
     assert_eq!(baselines.evicted(), 0);
     for host in 100..200 {
-        baselines.learn(&point(ends(host, 2), now_ns, &usual));
+        learn(&mut baselines, &point(ends(host, 2), now_ns, &usual));
     }
     assert_eq!(baselines.evicted(), 100 - 16);
     assert!(
@@ -228,7 +255,10 @@ fn the_longest_unseen_known_host_makes_room_for_another() {
                 dst: netml_common::walk::mapped([224, 0, 0, 251]),
                 ..ends(host, 9)
             };
-            baselines.learn(&point(multicast, begin_ns + second * SECOND_NS, &usual));
+            learn(
+                &mut baselines,
+                &point(multicast, begin_ns + second * SECOND_NS, &usual),
+            );
         }
     }
     let known = |host| {
@@ -275,21 +305,24 @@ fn a_new_port_and_a_first_contact_are_told_of_known_hosts_and_once() {
     // Neither is learned from what is not answered or is an attack.
     now_ns += SECOND_NS;
     for (is_established, is_suspicious) in [(false, false), (true, true)] {
-        baselines.learn(&Point {
-            is_established,
-            is_suspicious,
-            ..point(other_port, now_ns, &usual)
-        });
+        learn(
+            &mut baselines,
+            &Point {
+                is_established,
+                is_suspicious,
+                ..point(other_port, now_ns, &usual)
+            },
+        );
     }
     assert_eq!(told(&baselines, &other_port, true), (true, false));
     now_ns += PAUSE_NS;
     for met in [other_port, elsewhere] {
-        baselines.learn(&point(met, now_ns, &usual));
+        learn(&mut baselines, &point(met, now_ns, &usual));
         assert_eq!(told(&baselines, &met, true), (false, false));
     }
     // Of a host that calls on everybody nothing is new.
     for host in 100..1_000 {
-        baselines.learn(&point(ends(1, host), now_ns, &usual));
+        learn(&mut baselines, &point(ends(1, host), now_ns, &usual));
     }
     let new = (2_000..3_000).filter(|host| told(&baselines, &ends(1, *host), true).1);
     assert_eq!(new.count(), 0);

@@ -361,13 +361,15 @@ impl Engine {
                         &usual,
                     );
                 }
-                self.baselines.learn(&Point {
+                let found = usual.found();
+                let point = Point {
                     ends,
                     mono_ns,
                     is_established,
                     is_suspicious: flow.verdict.verdict == Verdict::Suspicious,
                     row: features,
-                });
+                };
+                self.baselines.learn(found, &point);
             }
             if let Some((record, forward)) = item.packet {
                 sink.packet(&JudgedPacket {
