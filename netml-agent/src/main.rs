@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use netml_agent::commands::{
-    Misuse, capture, diagnose, doctor, in_one_line, model, replay, run, spool,
+    Misuse, capture, diagnose, doctor, enroll, in_one_line, model, replay, run, spool,
 };
 #[cfg(feature = "train")]
 use netml_agent::commands::{cross_validate, dataset, evaluate, search, train};
@@ -29,6 +29,8 @@ enum Command {
     Replay(replay::Args),
     /// Record an interface: packets without payload, labelled feature rows, or both
     Capture(capture::Args),
+    /// Get the certificate by which a collector on another host knows this sensor
+    Enroll(enroll::Args),
     /// Look at this host: what helps or hinders the sensor, and the command that mends it
     Doctor(doctor::Args),
     /// Trace the path to a host
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Capture(args) => capture::run(&args),
+        Command::Enroll(args) => enroll::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Traceroute(args) => diagnose::traceroute(&args),
         Command::Probe(args) => diagnose::probe(&args),

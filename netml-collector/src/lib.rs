@@ -2,13 +2,15 @@
 //!
 //! Data flows one way: [`ingest`] checks batches and groups them, [`store`] keeps them and
 //! answers questions, [`web`] serves answers and the live feed. What flows back to sensors are
-//! acknowledgements, given only for what is durable, and commands.
+//! acknowledgements, given only for what is durable, and commands. [`pki`] says who may speak as
+//! which sensor.
 
 #![forbid(unsafe_code)]
 
 pub mod clock;
 pub mod ingest;
 pub mod live;
+pub mod pki;
 pub mod record;
 pub mod server;
 pub mod store;

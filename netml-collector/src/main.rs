@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use certificates::{CaCommand, EnrollCommand, Misuse};
 use clap::{Parser, Subcommand};
 use netml_collector::server::{self, Settings, StartError};
 use netml_collector::web::guard::Token;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+mod certificates;
 
 /// Stores what sensors see and serves the live dashboard.
 #[derive(Parser)]
@@ -38,6 +41,21 @@ enum Command {
         #[arg(long)]
         token_file: Option<PathBuf>,
     },
+    /// The certificate authority by which sensors on other hosts are known.
+    #[command(subcommand)]
+    Ca(CaCommand),
+    /// Lets sensors in.
+    #[command(subcommand)]
+    Enroll(EnrollCommand),
+    /// Shuts a sensor out: its certificates and tokens are void, within 10 s for one connected.
+    Revoke {
+        /// The sensor.
+        #[arg(long, value_name = "SENSOR")]
+        name: String,
+        /// Directory of the database.
+        #[arg(long, default_value = "./netml-data")]
+        data: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -58,20 +76,27 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    let Command::Serve {
-        web,
-        grpc,
-        data,
-        token_file,
-    } = arguments.command;
-    match serve(web, grpc, data, token_file.as_deref()) {
+    let done = match arguments.command {
+        Command::Serve {
+            web,
+            grpc,
+            data,
+            token_file,
+        } => serve(web, grpc, data, token_file.as_deref()),
+        Command::Ca(command) => certificates::authority(&command),
+        Command::Enroll(command) => certificates::enroll(&command),
+        Command::Revoke { name, data } => certificates::revoke(&name, &data),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("netml-collector: {}", in_one_line(&error));
-            match error.downcast_ref::<StartError>() {
-                Some(StartError::NotLoopback(_)) => ExitCode::from(2),
-                _ => ExitCode::FAILURE,
-            }
+            let is_misuse = error.is::<Misuse>()
+                || matches!(
+                    error.downcast_ref::<StartError>(),
+                    Some(StartError::NotLoopback(_) | StartError::NoAuthority(_))
+                );
+            ExitCode::from(if is_misuse { 2 } else { 1 })
         }
     }
 }
@@ -101,6 +126,7 @@ async fn serve(
         web = %running.web,
         grpc = %running.grpc,
         data = %data.display(),
+        sensors = if running.has_tls { "mutual TLS" } else { "plain text, this host only" },
         "collector started"
     );
     announce(&running, &token).context("cannot write to standard output")?;
@@ -123,7 +149,8 @@ fn announce(running: &server::Running, token: &Token) -> std::io::Result<()> {
         running.web,
         token.reveal()
     )?;
-    writeln!(out, "sensors: http://{}", running.grpc)?;
+    let scheme = if running.has_tls { "https" } else { "http" };
+    writeln!(out, "sensors: {scheme}://{}", running.grpc)?;
     out.flush()
 }
 

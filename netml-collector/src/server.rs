@@ -5,17 +5,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netml_proto::{BATCH_BYTES_MAX, v1::collector_server::CollectorServer};
+use futures_util::Stream;
+use netml_proto::BATCH_BYTES_MAX;
+use netml_proto::v1::collector_server::CollectorServer;
+use netml_proto::v1::enrolment_server::EnrolmentServer;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use crate::clock;
 use crate::ingest::books::Books;
+use crate::ingest::enrolment::{self, Enrolment};
 use crate::ingest::registry::Registry;
 use crate::ingest::service::{Service, stopped};
 use crate::ingest::{committer, connections, registry};
 use crate::live::Live;
+use crate::pki::{Pki, PkiError};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
 use crate::web::guard::Token;
@@ -51,6 +57,14 @@ pub enum StartError {
         "{0} can be reached from other hosts, which needs accounts and HTTPS; bind to 127.0.0.1 and use a tunnel"
     )]
     NotLoopback(IpAddr),
+    /// The sensors' port, reachable, without certificates.
+    #[error(
+        "{0} can be reached from other hosts, which needs certificates; make an authority: netml-collector ca init, or bind to 127.0.0.1"
+    )]
+    NoAuthority(IpAddr),
+    /// Certificates.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
     /// An address cannot be listened on.
     #[error(
         "cannot listen on {address}: {source}; {}choose another with {option}",
@@ -75,6 +89,8 @@ pub struct Running {
     pub web: SocketAddr,
     /// Where sensors connect.
     pub grpc: SocketAddr,
+    /// Whether sensors have to show certificates.
+    pub has_tls: bool,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
     committer: JoinHandle<()>,
@@ -88,10 +104,12 @@ pub struct Running {
 /// # Errors
 /// What keeps it from that.
 pub async fn start(settings: Settings) -> Result<Running, StartError> {
-    for address in [settings.web, settings.grpc] {
-        if !address.ip().is_loopback() {
-            return Err(StartError::NotLoopback(address.ip()));
-        }
+    if !settings.web.ip().is_loopback() {
+        return Err(StartError::NotLoopback(settings.web.ip()));
+    }
+    let pki = Pki::open(&settings.data).await?;
+    if pki.is_none() && !settings.grpc.ip().is_loopback() {
+        return Err(StartError::NoAuthority(settings.grpc.ip()));
     }
     let (web_listener, web) = listen(settings.web, "--web").await?;
     let (grpc_listener, grpc) = listen(settings.grpc, "--grpc").await?;
@@ -108,11 +126,13 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         Arc::clone(&registry),
         Arc::clone(&books),
         queue.downgrade(),
+        pki.as_ref().map(|pki| pki.roll()),
         stop_seen.clone(),
     );
     let state = AppState {
         store: Arc::clone(&store),
-        registry,
+        registry: Arc::clone(&registry),
+        pki: pki.clone(),
         books: Arc::clone(&books),
         hub: web::live::Hub::new(started_unix_ms),
         token: settings.token,
@@ -122,6 +142,18 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let (web_books, grpc_books) = (Arc::clone(&books), Arc::clone(&books));
     let committer = tokio::spawn(committer::run(pending, Arc::clone(&store), books, live));
     let encoder = tokio::spawn(web::live::encode(state.clone(), updates));
+    let tls = match &pki {
+        Some(pki) => Some(TlsAcceptor::from(Arc::new(pki.tls()?))),
+        None => None,
+    };
+    let enrolment = pki
+        .as_ref()
+        .map(|pki| Enrolment::new(Arc::clone(pki), Arc::clone(&grpc_books)));
+    let has_tls = tls.is_some();
+    if let Some(pki) = pki {
+        tokio::spawn(pki.watch(registry, stop_seen.clone()));
+    }
+    let sockets = connections::incoming(grpc_listener, tls, grpc_books);
     let servers = vec![
         tokio::spawn(web::connections::serve(
             web_listener,
@@ -129,11 +161,12 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
             web_books,
             stop_seen.clone(),
         )),
-        tokio::spawn(serve_grpc(grpc_listener, service, grpc_books, stop_seen)),
+        tokio::spawn(serve_grpc(sockets, service, enrolment, stop_seen)),
     ];
     Ok(Running {
         web,
         grpc,
+        has_tls,
         stop,
         servers,
         committer,
@@ -181,9 +214,9 @@ async fn listen(
 }
 
 async fn serve_grpc(
-    listener: TcpListener,
+    sockets: impl Stream<Item = std::io::Result<connections::Connection>>,
     service: Service,
-    books: Arc<Books>,
+    enrolment: Option<Enrolment>,
     mut stop: watch::Receiver<bool>,
 ) {
     let service = CollectorServer::new(service)
@@ -193,7 +226,10 @@ async fn serve_grpc(
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .max_concurrent_streams(4)
         .add_service(service)
-        .serve_with_incoming_shutdown(connections::incoming(listener, books), async move {
+        .add_optional_service(enrolment.map(|enrolment| {
+            EnrolmentServer::new(enrolment).max_decoding_message_size(enrolment::MESSAGE_BYTES_MAX)
+        }))
+        .serve_with_incoming_shutdown(sockets, async move {
             stopped(&mut stop).await;
         })
         .await;

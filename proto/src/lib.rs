@@ -1,7 +1,9 @@
-//! Generated types of `netml/v1/sensor.proto`, the protocol between sensor and collector.
+//! Generated types of `netml/v1/*.proto`, the protocol between sensor and collector.
 //!
-//! The `.proto` file is the documentation; nothing here is written by hand but the limits that
-//! both sides check.
+//! The `.proto` files are the documentation; nothing here is written by hand but the limits that
+//! both sides check and the text form of a [`token`].
+
+pub mod token;
 
 /// Version 1 of the protocol.
 #[expect(missing_docs, reason = "generated; documented in the .proto file")]

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use anyhow::{Context as _, anyhow, bail};
 use serde::Serialize;
 
-use super::{Misuse, identity};
+use super::Misuse;
 use crate::doctor::facts::InterfaceFacts;
 use crate::doctor::gather::{self, Questions};
 use crate::doctor::{self, Check, State};
+use crate::export::transport;
 use crate::probe::{self, Interface, Leftover, ProbeError, Selection};
 
 /// Arguments of `doctor`.
@@ -60,11 +61,9 @@ struct Removed {
 /// # Errors
 /// Where an argument is wrong (misuse), leftovers cannot be removed, or something will not work.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let endpoint = identity::endpoint(&args.collector)?;
-    let collector = endpoint.uri().host().map(|host| {
-        let port = endpoint.uri().port_u16().unwrap_or(80);
-        (args.collector.clone(), host.to_owned(), port)
-    });
+    let (host, port) =
+        transport::place(&args.collector).map_err(|error| anyhow!(Misuse(error.to_string())))?;
+    let collector = Some((args.collector.clone(), host, port));
     let (interfaces, leftovers) =
         probe::within(args.netns.as_deref(), || look(args)).map_err(probe_error)?;
     let removed = leftovers.map(|leftovers| {

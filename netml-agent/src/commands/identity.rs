@@ -1,11 +1,14 @@
 //! Who this sensor is: its name, kernel, version, and the hello made of them.
 
 use std::fs;
+use std::path::Path;
 
+use anyhow::anyhow;
 use netml_proto::{PROTOCOL_VERSION, v1};
-use tonic::transport::Endpoint;
 
 use super::Misuse;
+use crate::export::Transport;
+use crate::export::credentials::{Credentials, CredentialsError};
 use crate::flow::schema;
 use crate::model::Model;
 
@@ -76,25 +79,30 @@ const fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
 }
 
-/// The collector's endpoint out of its URL.
+/// The way to the collector: plain for `http://`, by TLS with the identity file for `https://`.
 ///
 /// # Errors
-/// [`Misuse`] for anything but `http://HOST:PORT`.
-pub fn endpoint(url: &str) -> Result<Endpoint, Misuse> {
-    let misuse = || {
-        Misuse(format!(
-            "--collector takes a URL like http://127.0.0.1:8081, not {:?}",
-            url.chars().take(100).collect::<String>()
-        ))
-    };
-    if !url.starts_with("http://") {
-        return Err(misuse());
+/// [`Misuse`] for a URL that is none, or an identity that does not fit to it; where the file cannot
+/// be read.
+pub fn transport(url: &str, identity: Option<&Path>) -> anyhow::Result<Transport> {
+    let credentials = identity
+        .map(|path| Ok::<_, CredentialsError>((path, Credentials::read(path)?)))
+        .transpose()?;
+    Transport::new(url, credentials).map_err(|error| anyhow!(Misuse(error.to_string())))
+}
+
+/// The sensor's name: that of its certificate, else as [`sensor_name`] has it.
+///
+/// # Errors
+/// [`Misuse`] for a name the collector would refuse.
+pub fn known_as(transport: &Transport, given: Option<&str>) -> Result<String, Misuse> {
+    match (transport.sensor(), given) {
+        (Some(sensor), Some(given)) if sensor != given => Err(Misuse(format!(
+            "--sensor {given:?} is not the name in the certificate, {sensor}; leave it out or enrol under it"
+        ))),
+        (Some(sensor), _) => Ok(sensor),
+        (None, given) => sensor_name(given),
     }
-    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| misuse())?;
-    if endpoint.uri().host().is_none_or(str::is_empty) {
-        return Err(misuse());
-    }
-    Ok(endpoint)
 }
 
 /// Release of the running kernel.
@@ -163,14 +171,6 @@ mod tests {
         assert_eq!(sensor_name(Some(&host)).unwrap(), host);
         for bad in ["", "a b", "ü", &"x".repeat(65)] {
             assert!(sensor_name(Some(bad)).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn only_a_plain_http_url_is_an_endpoint() {
-        assert!(endpoint("http://127.0.0.1:8081").is_ok());
-        for bad in ["", "127.0.0.1:8081", "https://x:1", "http://", "http://a b"] {
-            assert!(endpoint(bad).is_err(), "{bad:?}");
         }
     }
 }

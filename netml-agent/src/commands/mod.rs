@@ -16,6 +16,7 @@ pub mod cross_validate;
 pub mod dataset;
 pub mod diagnose;
 pub mod doctor;
+pub mod enroll;
 #[cfg(feature = "train")]
 pub mod evaluate;
 pub mod events;

@@ -12,11 +12,10 @@ use std::time::Duration;
 
 use netml_proto::v1;
 use netml_proto::v1::collector_client::CollectorClient;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Endpoint;
 use tonic::{Code, Streaming};
 
 use super::Chunk;
@@ -25,6 +24,7 @@ use super::batcher::{Batcher, BatcherBooks, Limits};
 use super::convert::Context;
 use super::outbox::{CHUNKS_MAX, WhenFull};
 use super::spooler::{Spooler, Watch};
+use super::transport::{Transport, shown};
 use crate::diagnose::Runner;
 
 /// Time for a connection and for the answer to the stream.
@@ -52,13 +52,11 @@ const INBOUND_BYTES_MAX: usize = 64 * 1024;
 const TICK: Duration = Duration::from_millis(50);
 /// While the collector stays away it is said again this often.
 const REMINDER: Duration = Duration::from_secs(60);
-/// Characters of a collector's error text that are shown.
-const ERROR_CHARS_MAX: usize = 200;
 
 /// What the client needs to know.
 pub struct Client {
-    /// Where the collector is.
-    pub endpoint: Endpoint,
+    /// The way to the collector.
+    pub transport: Transport,
     /// First message of every stream; names the stream id of all batches. Its interfaces are
     /// those of `context`, where that has any.
     pub hello: v1::Hello,
@@ -150,10 +148,19 @@ impl Exporter {
 
 /// The connection's state.
 enum Link {
-    Down { until: Instant },
-    Connecting(JoinHandle<Result<Session, String>>),
-    Up(Box<Streaming<v1::CollectorMessage>>),
+    Down {
+        until: Instant,
+    },
+    Connecting(Opening),
+    Up {
+        inbound: Box<Streaming<v1::CollectorMessage>>,
+        /// A stream that is to take its place.
+        next: Option<Opening>,
+    },
 }
+
+/// A stream that is being opened.
+type Opening = JoinHandle<Result<Session, String>>;
 
 struct Session {
     outbound: mpsc::Sender<v1::SensorMessage>,
@@ -167,7 +174,17 @@ enum LinkEvent {
     Message(v1::CollectorMessage),
     /// A batch is none to the collector.
     Refused(String),
+    /// The stream that was to take the present one's place could not be opened.
+    NotReplaced(String),
     Lost(String),
+}
+
+/// Waits for a stream that is being opened; for ever where there is none.
+async fn opened(opening: &mut Option<Opening>) -> Result<Session, String> {
+    match opening {
+        None => std::future::pending().await,
+        Some(task) => task.await.unwrap_or_else(|error| Err(error.to_string())),
+    }
 }
 
 impl Link {
@@ -183,13 +200,22 @@ impl Link {
                 Ok(Err(error)) => LinkEvent::Lost(error),
                 Err(error) => LinkEvent::Lost(error.to_string()),
             },
-            Self::Up(inbound) => match inbound.message().await {
-                Ok(Some(message)) => LinkEvent::Message(message),
-                Ok(None) => LinkEvent::Lost("the collector ended the stream".into()),
-                Err(status) if status.code() == Code::DataLoss => {
-                    LinkEvent::Refused(describe_status(&status))
-                }
-                Err(status) => LinkEvent::Lost(describe_status(&status)),
+            Self::Up { inbound, next } => tokio::select! {
+                opened = opened(next) => match opened {
+                    Ok(session) => LinkEvent::Opened(Box::new(session)),
+                    Err(error) => {
+                        *next = None;
+                        LinkEvent::NotReplaced(error)
+                    }
+                },
+                message = inbound.message() => match message {
+                    Ok(Some(message)) => LinkEvent::Message(message),
+                    Ok(None) => LinkEvent::Lost("the collector ended the stream".into()),
+                    Err(status) if status.code() == Code::DataLoss => {
+                        LinkEvent::Refused(describe_status(&status))
+                    }
+                    Err(status) => LinkEvent::Lost(describe_status(&status)),
+                },
             },
         }
     }
@@ -208,6 +234,7 @@ struct Task {
     last_error: Option<String>,
     acked_at: Option<Instant>,
     random: u64,
+    renewals: Option<watch::Receiver<u64>>,
 }
 
 impl Task {
@@ -224,6 +251,7 @@ impl Task {
         Self {
             backlog,
             random: client.hello.stream_id | 1,
+            renewals: client.transport.renewals(),
             client,
             state,
             started: now,
@@ -267,6 +295,7 @@ impl Task {
                 _ = tick.tick() => {
                     let now_ms = self.now_ms();
                     self.backlog.tick(now_ms);
+                    self.follow_renewal();
                 }
             }
             self.publish();
@@ -346,26 +375,48 @@ impl Task {
         }
     }
 
+    /// Opens a stream in a task of its own.
+    fn opening(&self) -> Opening {
+        let mut hello = self.client.hello.clone();
+        let watched = self.client.context.interfaces.interfaces();
+        if !watched.is_empty() {
+            hello.interfaces = watched;
+        }
+        tokio::spawn(open(self.client.transport.clone(), hello))
+    }
+
+    /// With a new certificate a new stream is opened beside the old one, which goes on meanwhile.
+    fn follow_renewal(&mut self) {
+        let renewed = self.renewals.as_mut().is_some_and(|renewals| {
+            let changed = renewals.has_changed().unwrap_or(false);
+            renewals.mark_unchanged();
+            changed
+        });
+        if renewed && matches!(self.link, Link::Up { next: None, .. }) {
+            let opening = self.opening();
+            if let Link::Up { next, .. } = &mut self.link {
+                *next = Some(opening);
+            }
+        }
+    }
+
     fn on_link(&mut self, event: LinkEvent, results: &mpsc::Sender<v1::CommandResult>) {
         match event {
             LinkEvent::Retry => {
-                let endpoint = self.client.endpoint.clone();
-                let mut hello = self.client.hello.clone();
-                let watched = self.client.context.interfaces.interfaces();
-                if !watched.is_empty() {
-                    hello.interfaces = watched;
-                }
-                self.link = Link::Connecting(tokio::spawn(open(endpoint, hello)));
+                self.link = Link::Connecting(self.opening());
             }
             LinkEvent::Opened(session) => {
                 self.backlog.rewind();
                 self.outbound = Some(session.outbound);
-                self.link = Link::Up(Box::new(session.inbound));
+                self.link = Link::Up {
+                    inbound: Box::new(session.inbound),
+                    next: None,
+                };
                 self.last_error = None;
                 self.reminded = None;
                 self.state.connected.store(true, Ordering::Relaxed);
                 tracing::info!(
-                    url = %self.client.endpoint.uri(),
+                    url = %self.client.transport.url(),
                     waiting = self.backlog.waiting(),
                     "collector connected"
                 );
@@ -388,6 +439,9 @@ impl Task {
                 self.backlog.refused();
                 self.lost(error);
             }
+            LinkEvent::NotReplaced(error) => {
+                tracing::warn!("no stream with the new certificate, the old one goes on: {error}");
+            }
             LinkEvent::Lost(error) => self.lost(error),
         }
     }
@@ -407,7 +461,7 @@ impl Task {
         if remind {
             self.reminded = Some(Instant::now());
             tracing::warn!(
-                url = %self.client.endpoint.uri(),
+                url = %self.client.transport.url(),
                 waiting = self.backlog.waiting(),
                 lost = self.backlog.books().lost,
                 "collector not reachable, trying on: {error}"
@@ -446,17 +500,16 @@ async fn reserve(
 }
 
 /// Opens a stream and says hello.
-async fn open(endpoint: Endpoint, hello: v1::Hello) -> Result<Session, String> {
+async fn open(transport: Transport, hello: v1::Hello) -> Result<Session, String> {
     let late = |_| format!("no answer within {} s", CONNECT_TIMEOUT.as_secs());
-    let endpoint = endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true);
-    let channel = timeout(CONNECT_TIMEOUT, endpoint.connect())
-        .await
-        .map_err(late)?
-        .map_err(|error| describe(&error))?;
+    let channel = transport
+        .connect(|endpoint| {
+            endpoint
+                .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+                .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+                .keep_alive_while_idle(true)
+        })
+        .await?;
     let mut client = CollectorClient::new(channel).max_decoding_message_size(INBOUND_BYTES_MAX);
     let (outbound, messages) = mpsc::channel(OUTBOUND_MESSAGES_MAX);
     let hello = v1::SensorMessage {
@@ -479,33 +532,10 @@ async fn open(endpoint: Endpoint, hello: v1::Hello) -> Result<Session, String> {
     Ok(Session { outbound, inbound })
 }
 
-/// An error with its causes, on one line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = error.source();
-    }
-    shown(&text)
-}
-
 fn describe_status(status: &tonic::Status) -> String {
     let code = format!("{:?}", status.code());
     if status.message().is_empty() {
         return code;
     }
     format!("{code}: {}", shown(status.message()))
-}
-
-/// Text from elsewhere for a log line: bounded and without control characters.
-fn shown(text: &str) -> String {
-    text.chars()
-        .take(ERROR_CHARS_MAX)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }

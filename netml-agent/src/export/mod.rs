@@ -26,14 +26,17 @@ mod backlog;
 pub mod batcher;
 pub mod client;
 pub mod convert;
+pub mod credentials;
 pub mod health;
 pub mod outbox;
 pub mod sampler;
 pub mod spooler;
+pub mod transport;
 pub mod watched;
 
 pub use client::{Client, Delivered, Exporter};
 pub use outbox::Outbox;
+pub use transport::Transport;
 pub use watched::Watched;
 
 /// Something to be told to the collector.

@@ -8,6 +8,7 @@ fn the_help_is_the_one_reviewed() {
         "run",
         "replay",
         "capture",
+        "enroll",
         "doctor",
         "traceroute",
         "probe",

@@ -26,6 +26,9 @@ pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// Of the form of a token.
+const TOKEN: &str = "netml1:edge-1:0000000000000000000000000000000000000000000000000000000000000000:0000000000000000000000000000000000000000000000000000000000000000";
+
 #[test]
 fn misuse_is_told_with_the_way_out_and_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
@@ -39,8 +42,36 @@ fn misuse_is_told_with_the_way_out_and_exit_code_2() {
         (&["replay", "-", "-"], &["`-` can be read once"]),
         (&["replay", file, "--speed", "2x"], &["2x"]),
         (
-            &["replay", file, "--collector", "https://x:1"],
+            &["replay", file, "--collector", "ftp://x:1"],
             &["--collector takes a URL like http://127.0.0.1:8081"],
+        ),
+        (
+            &["replay", file, "--collector", "https://x:1"],
+            &["https://x:1 needs an identity file", "netml-agent enroll"],
+        ),
+        (
+            &[
+                "enroll",
+                "--collector",
+                collector,
+                "--token",
+                "x",
+                "--identity",
+                "y",
+            ],
+            &["--token takes what `netml-collector enroll token` printed"],
+        ),
+        (
+            &[
+                "enroll",
+                "--collector",
+                collector,
+                "--token",
+                TOKEN,
+                "--identity",
+                file,
+            ],
+            &["is there already; --replace"],
         ),
         (
             &[

@@ -249,7 +249,6 @@ fn what_a_kill_leaves_is_delivered_and_what_it_took_is_a_gap() {
     let kept = check(&spool);
     let (killed, acked, made) = kept.streams[0];
     assert_eq!(acked, 0);
-    assert!(made >= kept.records);
     let dumped = run(&["spool", "dump", text(&spool)]);
     let lines: Vec<serde_json::Value> = String::from_utf8(dumped.stdout)
         .unwrap()
@@ -267,7 +266,8 @@ fn what_a_kill_leaves_is_delivered_and_what_it_took_is_a_gap() {
 
     let fake = Fake::start_at(address, Manner::default());
     let (second, log) = sensor(&spool, &url).unwrap();
-    let lost = made - kept.records;
+    // The number made last is noted every 50 ms: batches written since then are beyond it.
+    let lost = made.saturating_sub(kept.records);
     let wanted = kept.records + u64::from(lost > 0);
     let mut batches = Vec::new();
     take_until(&fake, &mut batches, |batches| {

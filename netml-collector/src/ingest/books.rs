@@ -25,6 +25,14 @@ pub struct Books {
     pub connections_refused: AtomicU64,
     /// Connections closed because no whole request came in time, idle ones of browsers too.
     pub connections_timed_out: AtomicU64,
+    /// Connections to a port for TLS that spoke something else, or broke off before they were known.
+    pub tls_failed: AtomicU64,
+    /// Streams refused because no certificate was shown, or it is not good for a stream any more.
+    pub certificates_missing: AtomicU64,
+    /// Streams refused because the name in them is not that of the certificate.
+    pub names_foreign: AtomicU64,
+    /// Enrolments and renewals refused.
+    pub enrolments_refused: AtomicU64,
     /// Updates that the live feed was too slow for; they are stored all the same.
     pub live_dropped: AtomicU64,
     /// Streams, counters and flows whose state left memory for want of room; it is read again from

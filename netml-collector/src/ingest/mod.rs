@@ -2,13 +2,15 @@
 //!
 //! Pure: [`check`] judges what came, [`sequence`] tells new records from resent ones,
 //! [`commands`] keeps what sensors answered. Shell: [`service`] speaks gRPC, [`registry`] knows
-//! who is connected, [`connections`] bounds sockets, [`committer`] groups batches into transactions.
+//! who is connected, [`connections`] bounds sockets and speaks TLS, [`enrolment`] gives certificates,
+//! [`committer`] groups batches into transactions.
 
 pub mod books;
 pub mod check;
 pub mod commands;
 pub mod committer;
 pub mod connections;
+pub mod enrolment;
 pub mod registry;
 pub mod sequence;
 pub mod service;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use netml_proto::token::Fingerprint;
 use netml_proto::v1;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
@@ -39,8 +40,10 @@ struct Connection {
     id: u64,
     hello: Hello,
     outgoing: Outgoing,
-    /// Dropped to end the connection.
-    _close: oneshot::Sender<()>,
+    /// What it showed.
+    certificate: Option<Fingerprint>,
+    /// Given a reason, or dropped where a newer connection takes its place, to end it.
+    close: oneshot::Sender<&'static str>,
 }
 
 #[derive(Default)]
@@ -76,8 +79,9 @@ impl Registry {
     pub(super) fn connect(
         &self,
         hello: Hello,
+        certificate: Option<Fingerprint>,
         outgoing: Outgoing,
-    ) -> Option<(u64, oneshot::Receiver<()>)> {
+    ) -> Option<(u64, oneshot::Receiver<&'static str>)> {
         let mut state = self.state();
         let known = state.connections.contains_key(&hello.sensor);
         if !known && state.connections.len() >= CONNECTIONS_MAX {
@@ -91,7 +95,8 @@ impl Registry {
             id,
             hello,
             outgoing,
-            _close: close,
+            certificate,
+            close,
         };
         let mut ended = Vec::new();
         if state
@@ -117,6 +122,30 @@ impl Registry {
         }
         state.connections.remove(sensor);
         let ended = state.commands.disconnected(sensor);
+        drop(state);
+        self.tell(ended);
+        self.live.give(Update::Sensors);
+    }
+
+    /// Ends connections for which `why`, told the certificate they showed, gives a reason.
+    pub fn close_where(&self, why: impl Fn(Option<&Fingerprint>) -> Option<&'static str>) {
+        let mut state = self.state();
+        let ending: Vec<_> = state
+            .connections
+            .extract_if(|_, connection| why(connection.certificate.as_ref()).is_some())
+            .collect();
+        if ending.is_empty() {
+            return;
+        }
+        let mut ended = Vec::new();
+        for (sensor, connection) in ending {
+            let reason = why(connection.certificate.as_ref()).unwrap_or_default();
+            tracing::warn!(%sensor, "the connection is ended: {reason}");
+            if connection.close.send(reason).is_err() {
+                tracing::debug!(%sensor, "the connection had ended by itself");
+            }
+            ended.extend(state.commands.disconnected(&sensor));
+        }
         drop(state);
         self.tell(ended);
         self.live.give(Update::Sensors);

@@ -1,11 +1,12 @@
 //! The gRPC service: one task per connection reads, one acknowledges, in order.
 //!
-//! A sensor's name is what it says; on loopback anyone on the host can say it. Mutual TLS will
-//! bind names to certificates.
+//! With TLS a sensor's name is that of its certificate; without it, on loopback only, it is what the
+//! sensor says, and anyone on the host can say it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use netml_proto::token::Fingerprint;
 use netml_proto::{BATCH_BYTES_MAX, v1};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -14,8 +15,10 @@ use tonic::{Request, Response, Status, Streaming};
 use super::books::Books;
 use super::check::{self, Refusal};
 use super::committer::{CommitFailed, Pending};
+use super::connections::Peer;
 use super::registry::{Outgoing, Registry};
 use crate::clock;
+use crate::pki::Roll;
 use crate::record::SensorName;
 use crate::store::{Outcome, Store, StoreError};
 
@@ -46,6 +49,7 @@ struct Inner {
     books: Arc<Books>,
     queue: mpsc::WeakSender<Pending>,
     memory: Arc<Semaphore>,
+    roll: Option<Arc<Roll>>,
     stop: watch::Receiver<bool>,
 }
 
@@ -54,13 +58,15 @@ type Fate = oneshot::Receiver<Result<Outcome, CommitFailed>>;
 
 impl Service {
     /// A service that puts batches into `queue` until `stop` says true. The queue is held weakly:
-    /// it ends with its owner and the last connection.
+    /// it ends with its owner and the last connection. With a roll of certificates only their
+    /// holders may speak.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
         registry: Arc<Registry>,
         books: Arc<Books>,
         queue: mpsc::WeakSender<Pending>,
+        roll: Option<Arc<Roll>>,
         stop: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -70,6 +76,7 @@ impl Service {
                 books,
                 queue,
                 memory: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX)),
+                roll,
                 stop,
             }),
         }
@@ -89,11 +96,12 @@ impl v1::collector_server::Collector for Service {
             .queue
             .upgrade()
             .ok_or_else(|| Status::unavailable("the collector is stopping"))?;
+        let holder = self.inner.holder(request.extensions().get())?;
         let (outgoing, stream) = mpsc::channel(OUTGOING_MAX);
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
             if let Err(status) = inner
-                .connection(request.into_inner(), queue, &outgoing)
+                .connection(request.into_inner(), holder, queue, &outgoing)
                 .await
                 && outgoing.send(Err(status)).await.is_err()
             {
@@ -104,10 +112,46 @@ impl v1::collector_server::Collector for Service {
     }
 }
 
+/// Who holds the certificate that a connection showed.
+struct Holder {
+    sensor: SensorName,
+    certificate: Fingerprint,
+}
+
 impl Inner {
+    /// Who opens a stream; None where names are taken as they are said.
+    fn holder(&self, peer: Option<&Peer>) -> Result<Option<Holder>, Status> {
+        let Some(roll) = &self.roll else {
+            return Ok(None);
+        };
+        let refuse = |why: &'static str| {
+            Books::add(&self.books.certificates_missing, 1);
+            tracing::warn!("a stream was refused: {why}");
+            Err(Status::unauthenticated(why))
+        };
+        let Some(Peer::Tls {
+            certificate: Some(certificate),
+        }) = peer
+        else {
+            return refuse("a certificate is needed; get one: netml-agent enroll");
+        };
+        match roll.get(certificate) {
+            None => refuse("the certificate is not known"),
+            Some(known) if known.revoked => refuse("the certificate was revoked"),
+            Some(known) if known.not_after_unix_ms < clock::unix_ms() => {
+                refuse("the certificate has expired; it is good for renewal only")
+            }
+            Some(known) => Ok(Some(Holder {
+                sensor: known.sensor,
+                certificate: *certificate,
+            })),
+        }
+    }
+
     async fn connection(
         &self,
         mut messages: Streaming<v1::SensorMessage>,
+        holder: Option<Holder>,
         queue: mpsc::Sender<Pending>,
         outgoing: &Outgoing,
     ) -> Result<(), Status> {
@@ -120,6 +164,16 @@ impl Inner {
         };
         let hello = check::hello(wire).map_err(|refusal| self.refuse(&refusal, 0))?;
         let sensor = hello.sensor.clone();
+        if let Some(holder) = &holder
+            && holder.sensor != sensor
+        {
+            Books::add(&self.books.names_foreign, 1);
+            tracing::warn!(said = %sensor, certificate = %holder.sensor, "a stream was refused: the name is another's");
+            return Err(Status::permission_denied(format!(
+                "the certificate is that of {}",
+                holder.sensor
+            )));
+        }
         self.store
             .hello(&hello, clock::unix_ms())
             .await
@@ -127,7 +181,7 @@ impl Inner {
         tracing::info!(%sensor, version = hello.version, interfaces = hello.interfaces.len(), "sensor connected");
         let (id, closed) = self
             .registry
-            .connect(hello, outgoing.clone())
+            .connect(hello, holder.map(|of| of.certificate), outgoing.clone())
             .ok_or_else(|| Status::resource_exhausted("too many sensors are connected"))?;
 
         let (fates, fates_in) = mpsc::channel(IN_FLIGHT_BATCHES_MAX);
@@ -152,7 +206,7 @@ impl Inner {
         &self,
         sensor: &SensorName,
         messages: &mut Streaming<v1::SensorMessage>,
-        mut closed: oneshot::Receiver<()>,
+        mut closed: oneshot::Receiver<&'static str>,
         queue: &mpsc::Sender<Pending>,
         fates: mpsc::Sender<(Fate, u64)>,
     ) -> Result<(), Status> {
@@ -161,8 +215,11 @@ impl Inner {
         loop {
             let message = tokio::select! {
                 message = messages.message() => message?,
-                _ = &mut closed => {
-                    return Err(Status::aborted("a newer connection of this sensor took its place"));
+                reason = &mut closed => {
+                    return Err(match reason {
+                        Ok(reason) => Status::unauthenticated(reason),
+                        Err(_) => Status::aborted("a newer connection of this sensor took its place"),
+                    });
                 }
                 () = stopped(&mut stop) => {
                     return Err(Status::unavailable("the collector is stopping"));

@@ -1,6 +1,7 @@
 //! The calls of `docs/api.md`.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::AtomicU64;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -23,6 +24,7 @@ use crate::ingest::books::Books;
 use crate::ingest::commands::CommandState;
 use crate::ingest::registry::CommandRefused;
 use crate::ingest::target;
+use crate::pki::verifier::Doorkeeper;
 use crate::record::{SensorName, Source, Verdict};
 use crate::store::{FlowKey, Page, Step, Talkers, Totals};
 
@@ -44,6 +46,10 @@ pub(super) async fn status(
         (Some(_), _) => "mixed",
     };
     let books = &state.books;
+    let door = |counter: fn(&Doorkeeper) -> &AtomicU64| {
+        let pki = state.pki.as_ref();
+        pki.map_or(0, |pki| Books::get(counter(pki.doorkeeper())))
+    };
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         started_unix_ms: state.started_unix_ms,
@@ -62,6 +68,13 @@ pub(super) async fn status(
             records_gap: Books::get(&books.records_gap),
             connections_refused: Books::get(&books.connections_refused),
             connections_timed_out: Books::get(&books.connections_timed_out),
+            tls_failed: Books::get(&books.tls_failed),
+            certificates_unknown: door(|door| &door.unknown),
+            certificates_revoked: door(|door| &door.revoked),
+            certificates_expired: door(|door| &door.expired),
+            certificates_missing: Books::get(&books.certificates_missing),
+            names_foreign: Books::get(&books.names_foreign),
+            enrolments_refused: Books::get(&books.enrolments_refused),
             live_dropped: Books::get(&books.live_dropped),
             state_forgotten: Books::get(&books.state_forgotten),
         },

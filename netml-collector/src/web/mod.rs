@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::ingest::books::Books;
 use crate::ingest::registry::Registry;
+use crate::pki::Pki;
 use crate::store::Store;
 
 mod api;
@@ -35,6 +36,8 @@ pub struct AppState {
     pub store: Arc<dyn Store>,
     /// Who is connected.
     pub registry: Arc<Registry>,
+    /// Who may speak as which sensor; None without TLS.
+    pub pki: Option<Arc<Pki>>,
     /// What came in.
     pub books: Arc<Books>,
     /// Who watches.

@@ -410,6 +410,20 @@ pub struct BooksView {
     pub connections_refused: u64,
     /// Connections closed because no whole request came in time, idle ones of browsers too.
     pub connections_timed_out: u64,
+    /// Connections to a port for TLS that spoke something else, or broke off before they were known.
+    pub tls_failed: u64,
+    /// Certificates refused at the door: of no authority here, or not known.
+    pub certificates_unknown: u64,
+    /// Certificates refused at the door: taken back.
+    pub certificates_revoked: u64,
+    /// Certificates refused at the door: too old even for renewal.
+    pub certificates_expired: u64,
+    /// Streams refused because no certificate good for one was shown.
+    pub certificates_missing: u64,
+    /// Streams refused because the name in them is not that of the certificate.
+    pub names_foreign: u64,
+    /// Enrolments and renewals refused.
+    pub enrolments_refused: u64,
     /// Updates the live feed was too slow for.
     pub live_dropped: u64,
     /// Streams, counters and flows whose state left memory for want of room.

@@ -13,3 +13,4 @@ mod full_disk;
 mod harness;
 mod refusals;
 mod soak;
+mod tls;

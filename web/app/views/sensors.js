@@ -123,6 +123,9 @@ const BOOKS = {
   batches_in: 'Batches in', batches_refused: 'Batches refused', batches_failed: 'Batches not stored', records_in: 'Records in',
   records_stored: 'Records stored', records_duplicate: 'Sent again, stored once', records_refused: 'Records refused',
   records_gap: 'Records missing', connections_refused: 'Connections refused', connections_timed_out: 'Connections timed out',
+  tls_failed: 'TLS handshakes failed', certificates_unknown: 'Unknown certificates', certificates_revoked: 'Revoked certificates',
+  certificates_expired: 'Expired certificates', certificates_missing: 'Streams without a certificate', names_foreign: 'Streams under a foreign name',
+  enrolments_refused: 'Enrolments refused',
   live_dropped: 'Not shown live', state_forgotten: 'State read again from disk',
 };
 

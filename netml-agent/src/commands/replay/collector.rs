@@ -37,8 +37,8 @@ const REPORT_NS: u64 = 1_000_000_000;
 
 /// Replays to the collector at `url`.
 pub(super) fn run(args: &Args, url: &str) -> anyhow::Result<()> {
-    let endpoint = identity::endpoint(url)?;
-    let sensor = identity::sensor_name(args.sensor.as_deref())?;
+    let transport = identity::transport(url, args.identity.as_deref())?;
+    let sensor = identity::known_as(&transport, args.sensor.as_deref())?;
     let model = args.model.load()?;
     let interface = interface_name(&args.files);
     let runner = Runner::new(vec![Accept::Traceroute, Accept::Probe]);
@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args, url: &str) -> anyhow::Result<()> {
     )?;
     let seed = hello.stream_id;
     let client = Client {
-        endpoint,
+        transport,
         hello,
         context: Context {
             model: model.clone(),
@@ -78,6 +78,7 @@ pub(super) fn run(args: &Args, url: &str) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
+        tokio::spawn(client.transport.clone().keep_renewed());
         let exporter = Exporter::start(client);
         let stop = Arc::new(AtomicBool::new(false));
         let sampler = Sampler::new(SAMPLES_PER_SECOND, seed);

@@ -35,6 +35,9 @@ pub struct Args {
     /// Tell a collector instead
     #[arg(long, value_name = "URL", conflicts_with = "output")]
     pub collector: Option<String>,
+    /// File that `enroll` made, for a collector on another host
+    #[arg(long, value_name = "FILE", requires = "collector")]
+    pub identity: Option<PathBuf>,
     /// Pace: 1x is that of the capture (default with --collector), max is without pauses
     #[arg(long, value_enum, value_name = "SPEED")]
     pub speed: Option<Speed>,

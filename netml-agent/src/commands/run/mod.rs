@@ -68,8 +68,11 @@ pub struct Args {
     /// Where the collector takes sensors
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
     pub collector: String,
+    /// File that `enroll` made, for a collector on another host
+    #[arg(long, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
     /// Tell no collector
-    #[arg(long, conflicts_with = "collector")]
+    #[arg(long, conflicts_with_all = ["collector", "identity"])]
     pub no_collector: bool,
     /// Keep what no collector has stored yet in this directory, over restarts too; without it, in
     /// memory only
@@ -211,8 +214,8 @@ impl Args {
 /// Where the model, the collector's URL or the probe cannot be used, the ring cannot be read, or
 /// the books do not balance at the end.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let endpoint = identity::endpoint(&args.collector)?;
-    let sensor = identity::sensor_name(args.sensor.as_deref())?;
+    let transport = identity::transport(&args.collector, args.identity.as_deref())?;
+    let sensor = identity::known_as(&transport, args.sensor.as_deref())?;
     let model_file = args.model.model.as_deref();
     let model_file = model_file.map(|path| ModelFile::new(path, args.accept_worse_model));
     let model = args.model.load()?;
@@ -264,7 +267,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         print: args.print,
         print_packets: args.print_packets,
         client: (!args.no_collector).then_some(Client {
-            endpoint,
+            transport,
             hello,
             context,
             limits: Limits::default(),
@@ -366,6 +369,9 @@ impl Session {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot take signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot take signals")?;
         let mut hang_up = signal(SignalKind::hangup()).context("cannot take signals")?;
+        if let Some(client) = &client {
+            tokio::spawn(client.transport.clone().keep_renewed());
+        }
         let exporter = client.map(Exporter::start);
         let outbox = |sender, samples| {
             let sampler = Sampler::new(samples, seed);
