@@ -27,6 +27,14 @@ pub(crate) enum CaCommand {
         #[command(flatten)]
         data: Data,
     },
+    /// Adds names or addresses by which sensors reach this collector.
+    Host {
+        /// Name or address.
+        #[arg(value_name = "HOST", required = true)]
+        host: Vec<String>,
+        #[command(flatten)]
+        data: Data,
+    },
     /// Rotation, first phase: makes a new authority, of which sensors learn when they renew.
     Rotate(Data),
     /// Rotation, second phase: the new authority signs. Refused while a sensor does not know it.
@@ -74,6 +82,7 @@ pub(crate) struct Forced {
 pub(crate) fn authority(command: &CaCommand) -> anyhow::Result<()> {
     match command {
         CaCommand::Init { host, data } => make(host, &data.data),
+        CaCommand::Host { host, data } => add_hosts(host, &data.data),
         CaCommand::Rotate(data) => rotate(&data.data),
         CaCommand::Activate(forced) => activate(forced),
         CaCommand::Retire(forced) => retire(forced),
@@ -102,16 +111,26 @@ pub(crate) async fn revoke(name: &str, data: &Path) -> anyhow::Result<()> {
 #[tokio::main(flavor = "current_thread")]
 async fn make(hosts: &[String], data: &Path) -> anyhow::Result<()> {
     let records = Records::create(data).await?;
-    let made = records.init(hosts, clock::unix_ms()).await;
-    let fingerprint = match made {
-        Err(PkiError::Signing(error)) => anyhow::bail!(Misuse(format!("--host: {error}"))),
-        made => made?,
-    };
+    let fingerprint = misused(records.init(hosts, clock::unix_ms()).await)?;
     say(&format!(
         "authority {} for {}; start the collector anew, then let sensors in: netml-collector enroll token --name SENSOR",
         hex(&fingerprint),
         hosts.join(", ")
     ))
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn add_hosts(hosts: &[String], data: &Path) -> anyhow::Result<()> {
+    misused(records(data).await?.add_hosts(hosts).await)?;
+    say("the collector's certificate has them within 10 s")
+}
+
+/// A host that is none is a misuse of the command.
+fn misused<T>(done: Result<T, PkiError>) -> anyhow::Result<T> {
+    match done {
+        Err(PkiError::Signing(error)) => Err(Misuse(format!("HOST: {error}")).into()),
+        done => Ok(done?),
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]

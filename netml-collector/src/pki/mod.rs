@@ -144,8 +144,15 @@ pub struct Pki {
     roll: Arc<Roll>,
     doorkeeper: Arc<Doorkeeper>,
     server: Arc<ServerIdentity>,
-    /// The authority the server's certificate is of, and when that was made.
-    served: tokio::sync::Mutex<Option<(i64, i64)>>,
+    served: tokio::sync::Mutex<Option<Served>>,
+}
+
+/// What the server's own certificate was made of.
+#[derive(PartialEq)]
+struct Served {
+    authority: i64,
+    hosts: Vec<String>,
+    made_unix_ms: i64,
 }
 
 impl Pki {
@@ -211,15 +218,21 @@ impl Pki {
         let Some(issuing) = authorities.iter().find(|of| of.is_issuing()) else {
             return Err(PkiError::NoAuthority(self.records.path().to_owned()));
         };
+        let hosts = self.records.hosts().await?;
         let mut served = self.served.lock().await;
-        let fresh = served.is_some_and(|(authority, made)| {
-            authority == issuing.id() && (now_unix_ms - made).abs() < SERVER_RENEWAL_MS
+        let is_good = served.as_ref().is_some_and(|served| {
+            served.authority == issuing.id()
+                && served.hosts == hosts
+                && (now_unix_ms - served.made_unix_ms).abs() < SERVER_RENEWAL_MS
         });
-        if !fresh {
-            let hosts = self.records.hosts().await?;
-            let made = issuing.server_certificate(&hosts, now_unix_ms)?;
-            self.server.set(made)?;
-            *served = Some((issuing.id(), now_unix_ms));
+        if !is_good {
+            self.server
+                .set(issuing.server_certificate(&hosts, now_unix_ms)?)?;
+            *served = Some(Served {
+                authority: issuing.id(),
+                hosts,
+                made_unix_ms: now_unix_ms,
+            });
         }
         Ok(())
     }

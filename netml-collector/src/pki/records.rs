@@ -219,16 +219,24 @@ impl Records {
             return Err(PkiError::AuthorityExists(self.path.clone()));
         }
         insert_authority(&mut change, &certificate, &key, ISSUING, now_unix_ms).await?;
-        for host in hosts {
-            authority::alternative(host)?;
-            sqlx::query("INSERT OR IGNORE INTO hosts VALUES (?)")
-                .bind(host.clone())
-                .execute(&mut *change)
-                .await
-                .map_err(RecordsError::from)?;
-        }
+        insert_hosts(&mut change, hosts).await?;
         change.commit().await.map_err(RecordsError::from)?;
         Ok(sha256(&certificate))
+    }
+
+    /// Further names and addresses of the collector, for its certificate from the next look on.
+    ///
+    /// # Errors
+    /// Without an authority, or where one is no host.
+    pub async fn add_hosts(&self, hosts: &[String]) -> Result<(), PkiError> {
+        if self.states().await?.is_empty() {
+            return Err(PkiError::NoAuthority(self.path.clone()));
+        }
+        let mut connection = self.connection.lock().await;
+        let mut change = connection.begin().await.map_err(RecordsError::from)?;
+        insert_hosts(&mut change, hosts).await?;
+        change.commit().await.map_err(RecordsError::from)?;
+        Ok(())
     }
 
     /// First phase of a rotation: a new authority that is trusted and does not sign yet. Sensors
@@ -531,6 +539,18 @@ async fn insert_authority(
         .bind(now_unix_ms)
         .execute(connection)
         .await?;
+    Ok(())
+}
+
+async fn insert_hosts(connection: &mut SqliteConnection, hosts: &[String]) -> Result<(), PkiError> {
+    for host in hosts {
+        authority::alternative(host)?;
+        sqlx::query("INSERT OR IGNORE INTO hosts VALUES (?)")
+            .bind(host.clone())
+            .execute(&mut *connection)
+            .await
+            .map_err(RecordsError::from)?;
+    }
     Ok(())
 }
 

@@ -325,16 +325,29 @@ async fn authorities_are_changed_without_a_sensor_being_shut_out() {
     is_taken(&mut sensor, 7).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_of_the_collector_is_added_while_it_runs() {
+    let data = tempfile::tempdir().unwrap();
+    tell(data.path(), &["ca", "init", "--host", "elsewhere.example"]).unwrap();
+    let collector = Collector::start(data.path());
+    let edge = token(data.path(), "edge-1");
+    let refused = transport::enroll(&collector.grpc, &edge).await.unwrap_err();
+    assert!(refused.contains("not valid for name"), "{refused}");
+    tell(data.path(), &["ca", "host", "127.0.0.1"]).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = transport::enroll(&collector.grpc, &edge).await {
+        assert!(Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 #[test]
 fn commands_say_what_is_wrong_with_them() {
     let data = tempfile::tempdir().unwrap();
     let none = tell(data.path(), &["enroll", "token", "--name", "a"]).unwrap_err();
     assert!(none.contains("ca init"), "{none}");
     let host = tell(data.path(), &["ca", "init", "--host", "no host"]).unwrap_err();
-    assert!(
-        host.contains("--host") && host.contains("no host"),
-        "{host}"
-    );
+    assert!(host.contains("HOST") && host.contains("no host"), "{host}");
     tell(data.path(), &["ca", "init", "--host", "h.example"]).unwrap();
     for (arguments, said) in [
         (["enroll", "token", "--name", "a b"], "--name"),
