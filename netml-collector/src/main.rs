@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use certificates::{CaCommand, EnrollCommand, Misuse};
 use clap::{Parser, Subcommand};
 use netml_collector::server::{self, Settings, StartError};
+use netml_collector::store::Retention;
 use netml_collector::web::guard::Token;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -40,6 +41,12 @@ enum Command {
         /// start has a new token.
         #[arg(long)]
         token_file: Option<PathBuf>,
+        /// Days that are kept, of those on which something was received; the oldest goes whole.
+        #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+        keep_days: u32,
+        /// Bytes of all days that are kept; beyond it the oldest go, whole, but never the latest.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1_000_000..))]
+        keep_bytes: Option<u64>,
     },
     /// The certificate authority by which sensors on other hosts are known.
     #[command(subcommand)]
@@ -82,7 +89,15 @@ fn main() -> ExitCode {
             grpc,
             data,
             token_file,
-        } => serve(web, grpc, data, token_file.as_deref()),
+            keep_days,
+            keep_bytes,
+        } => {
+            let retention = Retention {
+                days_max: Some(keep_days),
+                bytes_max: keep_bytes,
+            };
+            serve(web, grpc, data, token_file.as_deref(), retention)
+        }
         Command::Ca(command) => certificates::authority(&command),
         Command::Enroll(command) => certificates::enroll(&command),
         Command::Revoke { name, data } => certificates::revoke(&name, &data),
@@ -107,6 +122,7 @@ async fn serve(
     grpc: SocketAddr,
     data: PathBuf,
     token_file: Option<&Path>,
+    retention: Retention,
 ) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
@@ -119,6 +135,7 @@ async fn serve(
         grpc,
         data: data.clone(),
         token: token.clone(),
+        retention,
     };
     let running = server::start(settings).await?;
     tracing::info!(

@@ -23,7 +23,7 @@ use crate::ingest::{committer, connections, registry};
 use crate::live::Live;
 use crate::pki::{Pki, PkiError};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Store, StoreError};
+use crate::store::{Retention, Store, StoreError};
 use crate::web::guard::Token;
 use crate::web::{self, AppState};
 
@@ -32,6 +32,9 @@ const MESSAGE_OVERHEAD_BYTES: usize = 64 * 1_024;
 
 /// A connection that answers no ping for this long is closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// Time between two looks at what is beyond the retention.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(600);
 
 /// How long open requests may take to end when the collector stops.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -47,6 +50,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// What allows changes.
     pub token: Token,
+    /// How much of the past is kept.
+    pub retention: Retention,
 }
 
 /// Why the collector did not start.
@@ -141,6 +146,12 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     };
     let (web_books, grpc_books) = (Arc::clone(&books), Arc::clone(&books));
     let committer = tokio::spawn(committer::run(pending, Arc::clone(&store), books, live));
+    tokio::spawn(retain(
+        Arc::clone(&store),
+        settings.retention,
+        Arc::clone(&web_books),
+        stop_seen.clone(),
+    ));
     let encoder = tokio::spawn(web::live::encode(state.clone(), updates));
     let tls = match &pki {
         Some(pki) => Some(TlsAcceptor::from(Arc::new(pki.tls()?))),
@@ -196,6 +207,33 @@ impl Running {
         }
         self.encoder.abort();
         self.store.close().await;
+    }
+}
+
+/// Removes what is beyond the retention, at the start and every [`RETENTION_INTERVAL`].
+async fn retain(
+    store: Arc<dyn Store>,
+    retention: Retention,
+    books: Arc<Books>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut pulse = tokio::time::interval(RETENTION_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = pulse.tick() => {}
+            () = stopped(&mut stop) => return,
+        }
+        match store.retain(retention).await {
+            Ok(days) => {
+                for day in days {
+                    Books::add(&books.days_removed, 1);
+                    tracing::info!(day, "a day beyond the retention was removed");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "days beyond the retention could not be removed");
+            }
+        }
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Books {
     pub enrolments_refused: AtomicU64,
     /// Updates that the live feed was too slow for; they are stored all the same.
     pub live_dropped: AtomicU64,
+    /// Days that went because they were beyond the retention.
+    pub days_removed: AtomicU64,
     /// Streams, counters and flows whose state left memory for want of room; it is read again from
     /// the store where it is needed.
     pub state_forgotten: AtomicU64,

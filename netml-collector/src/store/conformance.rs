@@ -9,7 +9,8 @@ use super::ledger::WATERMARKS_MAX;
 use super::memory::MemoryStore;
 use super::sqlite::SqliteStore;
 use super::{
-    Dimension, Filter, FlowRow, Order, PageRequest, Range, RowId, Step, Store, StoreError,
+    Dimension, Filter, FlowRow, Order, PageRequest, Range, Retention, RowId, Step, Store,
+    StoreError,
 };
 use crate::record::{
     Baseline, CounterTotals, Counters, Deviation, Direction, DnsNumbers, Event, Flow, FlowState,
@@ -524,6 +525,119 @@ async fn a_clock_that_goes_back_stays_with_the_latest_day() {
     let rows = all_pages!(store, packets, &Filter::default(), 10);
     assert_eq!(rows.len(), 2);
     assert_eq!(rows[0].id.day, rows[1].id.day);
+}
+
+/// Files in a directory that belong to some day.
+fn day_files(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut days: Vec<String> = names
+        .filter_map(|name| Some(name.strip_prefix("day-")?.get(..8)?.to_owned()))
+        .collect();
+    days.sort();
+    days.dedup();
+    days
+}
+
+#[tokio::test]
+async fn the_oldest_days_go_and_what_was_in_them_is_still_known_as_stored() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(directory.path()).await.unwrap();
+    let day = |day: i64| (START_S + day * 86_400) * 1_000;
+    let of_day = |n: i64| {
+        let seq = u64::try_from(n).unwrap() + 1;
+        let records = vec![packet(seq, START_S + n * 86_400)];
+        [batch("host-a", 5, seq, records)]
+    };
+    for n in 0..5 {
+        store.append(&of_day(n), day(n)).await.unwrap();
+    }
+    let all = Retention::default();
+    assert_eq!(store.retain(all).await.unwrap(), [0; 0]);
+    let days = Retention {
+        days_max: Some(3),
+        bytes_max: None,
+    };
+    let removed = store.retain(days).await.unwrap();
+    assert_eq!(removed, [20_261_122, 20_261_123]);
+    assert_eq!(
+        day_files(directory.path()),
+        ["20261124", "20261125", "20261126"]
+    );
+    assert_eq!(store.retain(days).await.unwrap(), [0; 0], "once is enough");
+    let page = PageRequest {
+        before: RowId::END,
+        limit: 10,
+    };
+    let rows = store.packets(&Filter::default(), page).await.unwrap().rows;
+    assert_eq!(rows.len(), 3);
+    let again = store.append(&of_day(0), day(4)).await.unwrap();
+    assert!(again.packets.is_empty(), "a resend of a day that is gone");
+
+    // A year ahead: one day begins, one ends.
+    store.append(&of_day(5), day(365)).await.unwrap();
+    assert_eq!(store.retain(days).await.unwrap(), [20_261_124]);
+
+    // However little may be kept, the latest day stays and goes on.
+    let nothing = Retention {
+        days_max: Some(0),
+        bytes_max: Some(0),
+    };
+    assert_eq!(store.retain(nothing).await.unwrap().len(), 2);
+    assert_eq!(day_files(directory.path()).len(), 1);
+    let more = [batch("host-a", 5, 7, vec![packet(7, START_S)])];
+    assert_eq!(
+        store.append(&more, day(365)).await.unwrap().packets.len(),
+        1
+    );
+    store.close().await;
+    drop(store);
+    let store = SqliteStore::open(directory.path()).await.unwrap();
+    let again = store.append(&of_day(1), day(365)).await.unwrap();
+    assert!(again.packets.is_empty(), "after a restart too");
+}
+
+#[tokio::test]
+async fn days_go_until_the_rest_fits() {
+    /// For the log of the day that is open.
+    const SLACK: u64 = 100_000;
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(directory.path()).await.unwrap();
+    for n in 0..4 {
+        let seq = u64::try_from(n).unwrap() * 2_000 + 1;
+        let records = (0..2_000).map(|i| packet(i, START_S)).collect();
+        let received = (START_S + n * 86_400) * 1_000;
+        store
+            .append(&[batch("host-a", 5, seq, records)], received)
+            .await
+            .unwrap();
+    }
+    store.close().await;
+    drop(store);
+    let store = SqliteStore::open(directory.path()).await.unwrap();
+    let size = |day: &str| {
+        let path = directory.path().join(format!("day-{day}.db"));
+        std::fs::metadata(path).unwrap().len()
+    };
+    let (third, last) = (size("20261124"), size("20261125"));
+    assert!(third > SLACK, "a day is more than the slack");
+    let fits = Retention {
+        days_max: None,
+        bytes_max: Some(third + last + SLACK),
+    };
+    let before = day_files(directory.path());
+    let removed = store.retain(fits).await.unwrap();
+    assert!(
+        !removed.is_empty() && removed.len() <= 2,
+        "{removed:?} of {before:?}"
+    );
+    let left: u64 = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_name().to_str().unwrap().starts_with("day-"))
+        .map(|entry| entry.metadata().unwrap().len())
+        .sum();
+    assert!(left <= third + last + SLACK);
 }
 
 #[tokio::test]

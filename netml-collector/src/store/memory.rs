@@ -8,8 +8,8 @@ use futures_util::future::{BoxFuture, ready};
 
 use super::{
     Appended, Dimension, EventRow, Filter, FlowKey, FlowRow, Order, Outcome, PacketRow, Page,
-    PageRequest, Range, RowId, SensorRow, Step, Store, StoreError, Talkers, Totals, TrafficPoint,
-    Volume, talkers,
+    PageRequest, Range, Retention, RowId, SensorRow, Step, Store, StoreError, Talkers, Totals,
+    TrafficPoint, Volume, talkers,
 };
 use crate::record::{
     Counters, Direction, Event, Health, Hello, Record, SensorBatch, SensorName, Verdict,
@@ -302,6 +302,11 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
+    /// The model has one day, which stays.
+    fn retain(&self, _retention: Retention) -> BoxFuture<'_, Result<Vec<u32>, StoreError>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
     fn append<'a>(
         &'a self,
         batches: &'a [SensorBatch],

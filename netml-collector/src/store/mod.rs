@@ -78,6 +78,18 @@ pub enum StoreError {
     Database(#[from] sqlx::Error),
 }
 
+/// How much of the past is kept.
+///
+/// Days are counted, not dated: days on which something was received. So a clock that jumps ahead by
+/// a year begins one day and ends one, and none when nothing is received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Most days, the present one included, at least 1; `None`: all.
+    pub days_max: Option<u32>,
+    /// Most bytes of all days together, but for the latest day, which is always kept; `None`: all.
+    pub bytes_max: Option<u64>,
+}
+
 /// Place of a row in the order of receipt: the day file, then the row in it. Newer is greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowId {
@@ -473,6 +485,10 @@ pub struct Appended {
 
 /// A durable store of what sensors sent.
 pub trait Store: Send + Sync {
+    /// Removes the oldest days that are beyond the retention, whole; never the latest, which is
+    /// being written. Gives the days removed, oldest first.
+    fn retain(&self, retention: Retention) -> BoxFuture<'_, Result<Vec<u32>, StoreError>>;
+
     /// Stores batches in one transaction: all rows, sums and watermarks, or on an error nothing.
     /// Only one append runs at a time.
     fn append<'a>(

@@ -76,6 +76,7 @@ pub(super) async fn status(
             names_foreign: Books::get(&books.names_foreign),
             enrolments_refused: Books::get(&books.enrolments_refused),
             live_dropped: Books::get(&books.live_dropped),
+            days_removed: Books::get(&books.days_removed),
             state_forgotten: Books::get(&books.state_forgotten),
         },
     }))

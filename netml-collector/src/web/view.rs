@@ -426,6 +426,8 @@ pub struct BooksView {
     pub enrolments_refused: u64,
     /// Updates the live feed was too slow for.
     pub live_dropped: u64,
+    /// Days that went because they were beyond the retention.
+    pub days_removed: u64,
     /// Streams, counters and flows whose state left memory for want of room.
     pub state_forgotten: u64,
 }

@@ -125,7 +125,7 @@ const BOOKS = {
   records_gap: 'Records missing', connections_refused: 'Connections refused', connections_timed_out: 'Connections timed out',
   tls_failed: 'TLS handshakes failed', certificates_unknown: 'Unknown certificates', certificates_revoked: 'Revoked certificates',
   certificates_expired: 'Expired certificates', certificates_missing: 'Streams without a certificate', names_foreign: 'Streams under a foreign name',
-  enrolments_refused: 'Enrolments refused',
+  enrolments_refused: 'Enrolments refused', days_removed: 'Days beyond retention',
   live_dropped: 'Not shown live', state_forgotten: 'State read again from disk',
 };
 

@@ -6,6 +6,7 @@
 //!   it survives a crash of the process and of the host.
 //! - Reads run on connections of their own and never hold up the writer.
 //! - A clock that goes back changes nothing: the writer stays with the latest file.
+//! - The past goes by whole files, which returns their space to the disk ([`retention`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{DirBuilder, File, TryLockError};
@@ -18,7 +19,8 @@ use sqlx::{SqliteConnection, SqlitePool};
 
 use super::{
     Appended, Dimension, EventRow, Filter, FlowKey, FlowRow, Order, PacketRow, Page, PageRequest,
-    Range, SENSORS_MAX, SensorRow, Step, Store, StoreError, Talkers, Totals, TrafficPoint,
+    Range, Retention, SENSORS_MAX, SensorRow, Step, Store, StoreError, Talkers, Totals,
+    TrafficPoint,
 };
 use crate::record::{Health, Hello, SensorBatch, SensorName, Source};
 use columns::{Columns, from_json, to_json};
@@ -28,6 +30,7 @@ mod columns;
 mod day;
 mod open;
 mod reader;
+mod retention;
 mod writer;
 
 /// The store. See the module.
@@ -221,6 +224,10 @@ impl SqliteStore {
 }
 
 impl Store for SqliteStore {
+    fn retain(&self, retention: Retention) -> BoxFuture<'_, Result<Vec<u32>, StoreError>> {
+        Box::pin(self.remove_oldest(retention))
+    }
+
     fn append<'a>(
         &'a self,
         batches: &'a [SensorBatch],
