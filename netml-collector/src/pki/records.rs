@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -78,6 +79,8 @@ impl Records {
         match path.try_exists() {
             Ok(false) => Ok(None),
             Ok(true) => Self::connect(path).await.map(Some),
+            // A directory that cannot be is for the store to tell.
+            Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(None),
             Err(error) => Err(RecordsError::Open {
                 path,
                 reason: error.to_string(),

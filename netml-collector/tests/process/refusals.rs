@@ -152,7 +152,11 @@ fn starts_that_cannot_succeed_say_why_in_one_line() {
     let any = "127.0.0.1:0";
     let rule = "accounts and HTTPS";
     check(&mut command_at(&fresh, "0.0.0.0:0", any), 2, rule);
-    check(&mut command_at(&fresh, any, "[::]:0"), 2, "netml-collector ca init");
+    check(
+        &mut command_at(&fresh, any, "[::]:0"),
+        2,
+        "netml-collector ca init",
+    );
 
     let taken = std::net::TcpListener::bind(any).unwrap();
     let address = taken.local_addr().unwrap().to_string();
