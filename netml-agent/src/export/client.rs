@@ -24,7 +24,7 @@ use super::batcher::{Batcher, BatcherBooks, Limits};
 use super::convert::Context;
 use super::outbox::{CHUNKS_MAX, WhenFull};
 use super::spooler::{Spooler, Watch};
-use super::transport::{Transport, shown};
+use super::transport::{Transport, describe_status};
 use crate::diagnose::Runner;
 
 /// Time for a connection and for the answer to the stream.
@@ -530,12 +530,4 @@ async fn open(transport: Transport, hello: v1::Hello) -> Result<Session, String>
         .map_err(|status| describe_status(&status))?
         .into_inner();
     Ok(Session { outbound, inbound })
-}
-
-fn describe_status(status: &tonic::Status) -> String {
-    let code = format!("{:?}", status.code());
-    if status.message().is_empty() {
-        return code;
-    }
-    format!("{code}: {}", shown(status.message()))
 }

@@ -298,7 +298,7 @@ async fn answer(
     let late = |_| format!("no answer within {} s", ANSWER_TIME_MAX.as_secs());
     let answer = timeout(ANSWER_TIME_MAX, asking).await.map_err(late)?;
     let issued = answer
-        .map_err(|status| shown(status.message()))?
+        .map_err(|status| describe_status(&status))?
         .into_inner();
     if issued.not_after_unix_ms <= issued.not_before_unix_ms {
         return Err("the collector gave a certificate without a life".into());
@@ -418,8 +418,26 @@ impl tower_service::Service<Uri> for Connector {
 /// Characters of an error text that are shown.
 const ERROR_CHARS_MAX: usize = 200;
 
+/// A status with what caused it: a certificate that is refused is known from the alert that ended
+/// the connection and from nothing else.
+pub(super) fn describe_status(status: &Status) -> String {
+    let mut text = format!("{:?}", status.code());
+    if !status.message().is_empty() {
+        text.push_str(": ");
+        text.push_str(status.message());
+    }
+    if let Some(cause) = std::error::Error::source(status) {
+        let said = with_causes(cause);
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+    }
+    shown(&text)
+}
+
 /// An error with its causes, on one line.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -434,7 +452,7 @@ pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 /// Text from elsewhere for a log line: bounded and without control characters.
-pub(super) fn shown(text: &str) -> String {
+fn shown(text: &str) -> String {
     text.chars()
         .take(ERROR_CHARS_MAX)
         .map(|c| if c.is_control() { ' ' } else { c })
