@@ -534,13 +534,13 @@ fn half_open_flows_of_a_million_sources_on_the_wire_age_and_leave_an_established
     let grown_kib = sensor.resident_kib().saturating_sub(resident_kib);
     assert!(grown_kib < GROWTH_KIB_MAX, "{grown_kib} KiB more");
     // Half-open flows live ten seconds from their last packet, and so does what the kernel keeps of
-    // them, once the reader has come so far.
+    // them, once the reader has come so far: a line is printed for each that ends.
     assert!(
         sensor.says("every packet is recorded again"),
         "{}",
         sensor.told()
     );
-    std::thread::sleep(Duration::from_secs(13));
+    sensor.rests(Duration::from_secs(13));
     let (status, flows) = sensor.stop();
     let told = sensor.told();
     assert!(status, "{told}");
@@ -914,6 +914,19 @@ impl Sensor {
             std::thread::sleep(Duration::from_millis(20));
         }
         false
+    }
+
+    /// Waits until nothing was printed for so long, or two minutes are over.
+    fn rests(&self, quiet: Duration) {
+        let end = Instant::now() + Duration::from_secs(120);
+        let (mut bytes, mut since) = (0, Instant::now());
+        while Instant::now() < end && since.elapsed() < quiet {
+            let printed = self.printed.lock().unwrap().len();
+            if printed != bytes {
+                (bytes, since) = (printed, Instant::now());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Ends it as a user would; true where it ended well, and the flows it printed.
