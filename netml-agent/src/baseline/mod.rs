@@ -50,6 +50,9 @@ impl Default for WarmUp {
 /// How long nothing is learned from a host after a point of a SUSPICIOUS flow of it.
 pub const PAUSE_NS: u64 = 60 * SECOND_NS;
 
+/// Who was seen within this time does not make room for another while it is being learned.
+const SEEN_LATELY_NS: u64 = 60 * SECOND_NS;
+
 /// From this score on a flow is called unusual for its hosts: above what a single feature can reach,
 /// and 0.2 % of the flows of known hosts in the benign captures.
 pub const UNUSUAL: f32 = 4.0;
@@ -505,7 +508,8 @@ pub struct Baselines {
 
 impl Baselines {
     /// None yet. At most `bound` hosts and roles that are known, and as many that are not: one more takes
-    /// the place of the longest unseen of its sort, which is counted.
+    /// the place of the longest unseen of its sort, but of none that is being learned and was seen
+    /// within a minute. Both are counted.
     #[must_use]
     pub fn new(bound: usize, warm_up: WarmUp) -> Self {
         Self {
@@ -516,7 +520,7 @@ impl Baselines {
         }
     }
 
-    /// Hosts and roles given up for others, known or not.
+    /// Hosts and roles given up for others, known or not, and points of hosts that found no room.
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.evicted
@@ -540,6 +544,14 @@ impl Baselines {
             new_port: is_new(Role::Responder, responder),
             first_contact: is_new(Role::Initiator, initiator),
         }
+    }
+
+    /// True where all who are being learned were seen a short while ago: were the longest unseen of
+    /// them to go for each that comes, nobody would ever be known.
+    fn is_crowded(&self, now_ns: u64) -> bool {
+        let oldest = self.learning.oldest().map(|place| self.learning.at(place));
+        self.learning.is_full()
+            && oldest.is_some_and(|host| now_ns.saturating_sub(host.second_ns) < SEEN_LATELY_NS)
     }
 
     fn at(&self, key: &Key) -> At {
@@ -569,6 +581,10 @@ impl Baselines {
                     None => continue,
                 },
                 At::Nowhere if point.is_established && !point.is_suspicious => {
+                    if self.is_crowded(point.mono_ns) {
+                        self.evicted += 1;
+                        continue;
+                    }
                     const NOWHERE: Place = Place::MAX;
                     self.learning
                         .touch_or_insert(NOWHERE, key, &mut self.evicted)

@@ -272,6 +272,33 @@ fn the_longest_unseen_known_host_makes_room_for_another() {
 }
 
 #[test]
+fn of_more_hosts_than_there_is_room_for_as_many_as_there_is_become_known() {
+    let mut baselines = Baselines::new(4, WarmUp::default());
+    let usual = row(2.0);
+    let multicast = |host| FlowEnds {
+        dst: netml_common::walk::mapped([224, 0, 0, 251]),
+        ..ends(host, 9)
+    };
+    for second in 0..WARM_UP_NS / SECOND_NS + 5 {
+        for host in 1..=8 {
+            let at = second * SECOND_NS + u64::from(host);
+            learn(&mut baselines, &point(multicast(host), at, &usual));
+        }
+    }
+    assert_eq!(baselines.known.len(), 4);
+    assert!(baselines.evicted() > 0, "who found no room is counted");
+    // Who is gone for a minute makes room.
+    let later = WARM_UP_NS + 2 * MINUTE_NS;
+    learn(&mut baselines, &point(multicast(9), later, &usual));
+    assert!(
+        baselines
+            .learning
+            .find(&Key::of(&multicast(9))[0].unwrap())
+            .is_some()
+    );
+}
+
+#[test]
 fn a_new_port_and_a_first_contact_are_told_of_known_hosts_and_once() {
     let (mut baselines, mut now_ns) = known();
     let usual = row(2.0);

@@ -31,7 +31,8 @@ pub struct Settings {
     /// Most hosts, and most pairs, with windows of their own; one more evicts the longest unseen.
     pub hosts_max: usize,
     /// Most hosts in one role whose usual behaviour is known, and as many of which it is not known
-    /// yet; one more takes the place of the longest unseen of its sort, which is counted.
+    /// yet; one more takes the place of the longest unseen of its sort, where that was not seen within
+    /// a minute while it is learned. Both are counted.
     pub baselines_max: usize,
     /// Watching before anything is said of what is usual for a host.
     pub warm_up: WarmUp,
@@ -284,7 +285,8 @@ pub struct Books {
     pub flows_evicted: u64,
     /// Hosts and pairs whose windows were given up.
     pub hosts_evicted: u64,
-    /// Hosts in one role of which what is usual was given up, known or not yet.
+    /// Hosts in one role of which what is usual was given up, known or not yet, and points of hosts
+    /// that found no room.
     pub baselines_evicted: u64,
     /// Rows judged, or seen at evaluation points where no model is loaded.
     pub rows: u64,
