@@ -61,7 +61,7 @@ struct Removed {
 /// # Errors
 /// Where an argument is wrong (misuse), leftovers cannot be removed, or something will not work.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let (host, port) =
+    let transport::Place { host, port } =
         transport::place(&args.collector).map_err(|error| anyhow!(Misuse(error.to_string())))?;
     let collector = Some((args.collector.clone(), host, port));
     let (interfaces, leftovers) =

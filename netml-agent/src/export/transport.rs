@@ -45,7 +45,8 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest sleep of the renewal: clocks are set, hosts are suspended.
 const RENEWAL_LOOK: Duration = Duration::from_secs(60);
 
-/// Pause after a renewal that failed; a third of a certificate's life has 50 of them.
+/// Pause after a renewal that failed; a third of a certificate's life has 50 of them. Once the
+/// certificate has ended nothing can be sent before it is renewed, and the pause is [`RENEWAL_LOOK`].
 const RENEWAL_PAUSE: Duration = Duration::from_secs(3_600);
 
 /// Largest answer about a certificate that is taken.
@@ -67,11 +68,26 @@ pub enum UrlError {
     NoTls(String),
 }
 
-/// Host and port of an `https` URL.
+/// Host and port of a collector.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
-    host: String,
-    port: u16,
+pub struct Place {
+    /// Name or address, an IPv6 one without brackets.
+    pub host: String,
+    /// That of the URL; a URL for TLS names one, one without may leave it out and means 80.
+    pub port: u16,
+}
+
+impl Place {
+    fn of(uri: &Uri) -> Self {
+        let host = uri.host().unwrap_or_default();
+        Self {
+            host: host
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned(),
+            port: uri.port_u16().unwrap_or(80),
+        }
+    }
 }
 
 /// See the module.
@@ -100,16 +116,12 @@ impl Transport {
     pub fn new(url: &str, identity: Option<(&Path, Credentials)>) -> Result<Self, UrlError> {
         let shown = || url.chars().take(100).collect::<String>();
         let (uri, is_tls) = parse(url).ok_or_else(|| UrlError::Form(shown()))?;
-        let host = uri.host().unwrap_or_default().to_owned();
         let secure = match (is_tls, identity) {
             (true, None) => return Err(UrlError::NoIdentity(shown())),
             (false, Some(_)) => return Err(UrlError::NoTls(shown())),
             (false, None) => None,
             (true, Some((path, credentials))) => Some(Arc::new(Secure {
-                place: Place {
-                    host: bare(&host).to_owned(),
-                    port: uri.port_u16().ok_or_else(|| UrlError::Form(shown()))?,
-                },
+                place: Place::of(&uri),
                 path: path.to_owned(),
                 credentials: Mutex::new(credentials),
                 renewals: watch::Sender::new(0),
@@ -183,12 +195,18 @@ impl Transport {
             match self.renew(secure).await {
                 Ok(()) => tracing::info!("the sensor's certificate was renewed"),
                 Err(error) => {
-                    let ends_h = (secure.credentials().not_after_unix_ms - now_unix_ms) / 3_600_000;
+                    let left_ms = secure.credentials().not_after_unix_ms - now_unix_ms;
+                    let pause = if left_ms > 0 {
+                        RENEWAL_PAUSE
+                    } else {
+                        RENEWAL_LOOK
+                    };
                     tracing::warn!(
-                        ends_h,
-                        "the sensor's certificate could not be renewed, trying again in an hour: {error}"
+                        ends_h = left_ms / 3_600_000,
+                        again_s = pause.as_secs(),
+                        "the sensor's certificate could not be renewed, trying again: {error}"
                     );
-                    tokio::time::sleep(RENEWAL_PAUSE).await;
+                    tokio::time::sleep(pause).await;
                 }
             }
         }
@@ -268,10 +286,7 @@ pub async fn without_certificate(
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let connector = Connector {
-        place: Place {
-            host: bare(uri.host().unwrap_or_default()).to_owned(),
-            port: uri.port_u16().ok_or_else(form)?,
-        },
+        place: Place::of(&uri),
         tls: Arc::new(config),
     };
     let endpoint = Endpoint::from(uri).connect_timeout(CONNECT_TIME_MAX);
@@ -286,10 +301,9 @@ pub async fn without_certificate(
 ///
 /// # Errors
 /// Where it is none.
-pub fn place(url: &str) -> Result<(String, u16), UrlError> {
+pub fn place(url: &str) -> Result<Place, UrlError> {
     let (uri, _) = parse(url).ok_or_else(|| UrlError::Form(url.chars().take(100).collect()))?;
-    let host = bare(uri.host().unwrap_or_default()).to_owned();
-    Ok((host, uri.port_u16().unwrap_or(80)))
+    Ok(Place::of(&uri))
 }
 
 async fn answer(
@@ -317,11 +331,6 @@ fn parse(url: &str) -> Option<(Uri, bool)> {
     let names_port = uri.port_u16().is_some() || !is_tls;
     let is_bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
     (has_host && names_port && is_bare).then_some((uri, is_tls))
-}
-
-/// An IPv6 address without its brackets.
-fn bare(host: &str) -> &str {
-    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// Trusts the one authority of a fingerprint, which the collector shows behind its certificate.
