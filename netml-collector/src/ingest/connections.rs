@@ -2,7 +2,8 @@
 //!
 //! One beyond [`SOCKETS_MAX`] is closed at once, one that does not begin with HTTP/2 within
 //! [`PREFACE_TIME_MAX`] as well; both are counted. So is one that does not speak TLS where it has to,
-//! or not within [`HANDSHAKE_TIME_MAX`]. After that pings find who is gone.
+//! or not within [`HANDSHAKE_TIME_MAX`]. After that pings find who is gone. Where the system gives no
+//! socket (its limit of open files), taking rests for [`ACCEPT_PAUSE`] instead of asking without end.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +16,7 @@ use netml_proto::token::Fingerprint;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -35,6 +36,12 @@ pub const PREFACE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Time for the TLS handshake; a connection that takes longer is closed and counted.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// Rest after a connection that could not be taken.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What keeps connections from being taken is said again this often.
+const REMINDER: Duration = Duration::from_secs(60);
+
 /// Bytes of the client's preface (RFC 9113 §3.4).
 const PREFACE_BYTES: usize = 24;
 
@@ -45,15 +52,27 @@ pub fn incoming(
     books: Arc<Books>,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let places = Arc::new(Semaphore::new(SOCKETS_MAX));
+    let mut said: Option<Instant> = None;
     TcpListenerStream::new(listener)
-        .map(move |accepted| {
+        .filter_map(move |accepted| {
+            let is_due = said.is_none_or(|said| said.elapsed() >= REMINDER);
+            if let Err(error) = &accepted
+                && is_due
+            {
+                said = Some(Instant::now());
+                tracing::error!(%error, "a sensor's connection cannot be taken");
+            }
+            async move {
+                if accepted.is_err() {
+                    sleep(ACCEPT_PAUSE).await;
+                }
+                accepted.ok()
+            }
+        })
+        .map(move |stream| {
             let place = Arc::clone(&places).try_acquire_owned();
             let (tls, books) = (tls.clone(), Arc::clone(&books));
             async move {
-                let stream = match accepted {
-                    Ok(stream) => stream,
-                    Err(error) => return Some(Err(error)),
-                };
                 let Ok(place) = place else {
                     Books::add(&books.connections_refused, 1);
                     return None;

@@ -196,8 +196,10 @@ impl Inner {
             .unwrap_or_else(|_| Err(Status::internal("acknowledging failed")));
         self.registry.disconnect(&sensor, id);
         self.note_seen(&sensor).await;
-        tracing::info!(%sensor, "sensor disconnected");
-        read.and(acknowledged)
+        let ended = read.and(acknowledged);
+        let why = ended.as_ref().err().map(Status::message);
+        tracing::info!(%sensor, why, "sensor disconnected");
+        ended
     }
 
     /// Reads messages until the sensor ends its stream, a newer connection takes its place, the

@@ -39,7 +39,11 @@ pub(crate) fn command_at(data: &Path, web: &str, grpc: &str) -> Command {
 
 impl Collector {
     pub(crate) fn start(data: &Path) -> Self {
-        let mut command = command(data);
+        Self::start_by(command(data))
+    }
+
+    /// By a command that ends in the collector itself.
+    pub(crate) fn start_by(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut line = |prefix: &str| {
@@ -231,7 +235,11 @@ impl Sensor {
 
     /// Opens a stream with any first message.
     pub(crate) async fn open(collector: &Collector, first: v1::sensor_message::Message) -> Self {
-        let endpoint = tonic::transport::Endpoint::from_shared(collector.grpc.clone()).unwrap();
+        Self::open_at(&collector.grpc, first).await
+    }
+
+    pub(crate) async fn open_at(url: &str, first: v1::sensor_message::Message) -> Self {
+        let endpoint = tonic::transport::Endpoint::from_shared(url.to_owned()).unwrap();
         let channel = endpoint.connect().await.unwrap();
         let mut client = v1::collector_client::CollectorClient::new(channel);
         let (outgoing, messages) = mpsc::channel(64);

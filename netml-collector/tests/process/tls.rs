@@ -37,7 +37,7 @@ fn tell(data: &Path, arguments: &[&str]) -> Result<String, String> {
 }
 
 /// A directory with an authority, and a collector on it.
-fn with_authority() -> (tempfile::TempDir, Collector) {
+pub(crate) fn with_authority() -> (tempfile::TempDir, Collector) {
     let data = tempfile::tempdir().unwrap();
     tell(data.path(), &["ca", "init", "--host", "127.0.0.1"]).unwrap();
     let collector = Collector::start(data.path());
@@ -51,7 +51,11 @@ fn token(data: &Path, sensor: &str) -> Token {
 }
 
 /// Credentials by way of a token, and the file they are in.
-async fn enrolled(data: &Path, collector: &Collector, sensor: &str) -> (PathBuf, Credentials) {
+pub(crate) async fn enrolled(
+    data: &Path,
+    collector: &Collector,
+    sensor: &str,
+) -> (PathBuf, Credentials) {
     let token = token(data, sensor);
     let credentials = transport::enroll(&collector.grpc, &token).await.unwrap();
     (kept(data, sensor, &credentials), credentials)
@@ -63,13 +67,13 @@ fn kept(data: &Path, sensor: &str, credentials: &Credentials) -> PathBuf {
     path
 }
 
-fn way(collector: &Collector, path: &Path) -> Transport {
+pub(crate) fn way(collector: &Collector, path: &Path) -> Transport {
     let credentials = Credentials::read(path).unwrap();
     Transport::new(&collector.grpc, Some((path, credentials))).unwrap()
 }
 
 /// A stream with a hello; the error of the connection as a status.
-async fn stream(transport: &Transport, hello: v1::Hello) -> Result<Sensor, Status> {
+pub(crate) async fn stream(transport: &Transport, hello: v1::Hello) -> Result<Sensor, Status> {
     let connected = transport.connect(|endpoint| endpoint).await;
     let channel = connected.map_err(Status::unavailable)?;
     let mut client = CollectorClient::new(channel);
