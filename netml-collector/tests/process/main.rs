@@ -11,6 +11,8 @@ mod connections;
 mod durability;
 mod full_disk;
 mod harness;
+mod link;
+mod proxy;
 mod refusals;
 mod soak;
 mod tls;
