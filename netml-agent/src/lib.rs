@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod engine;
 pub mod export;
 pub mod flow;
+pub mod health;
 pub mod model;
 pub mod probe;
 pub mod rules;

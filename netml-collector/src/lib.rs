@@ -3,11 +3,12 @@
 //! Data flows one way: [`ingest`] checks batches and groups them, [`store`] keeps them and
 //! answers questions, [`web`] serves answers and the live feed. What flows back to sensors are
 //! acknowledgements, given only for what is durable, and commands. [`pki`] says who may speak as
-//! which sensor.
+//! which sensor, [`health`] how it all fares.
 
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod health;
 pub mod ingest;
 pub mod live;
 pub mod pki;

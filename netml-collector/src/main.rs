@@ -11,10 +11,12 @@ use clap::{Parser, Subcommand};
 use netml_collector::server::{self, Settings, StartError};
 use netml_collector::store::Retention;
 use netml_collector::web::guard::Token;
+use service::Service;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 mod certificates;
+mod service;
 
 /// Stores what sensors see and serves the live dashboard.
 #[derive(Parser)]
@@ -147,10 +149,16 @@ async fn serve(
         "collector started"
     );
     announce(&running, &token).context("cannot write to standard output")?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let mut service = Service::of_environment();
+    service.ready(&running);
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            () = service.pulse(&running) => {}
+        }
     }
+    service.stopping();
     tracing::info!("stopping: what was taken is being stored");
     running.stop().await;
     tracing::info!("collector stopped");

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::clock;
+use crate::health::Health;
 use crate::ingest::books::Books;
 use crate::ingest::enrolment::{self, Enrolment};
 use crate::ingest::registry::Registry;
@@ -96,6 +98,10 @@ pub struct Running {
     pub grpc: SocketAddr,
     /// Whether sensors have to show certificates.
     pub has_tls: bool,
+    /// How it fares.
+    pub health: Arc<Health>,
+    books: Arc<Books>,
+    registry: Arc<Registry>,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
     committer: JoinHandle<()>,
@@ -134,16 +140,24 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         pki.as_ref().map(|pki| pki.roll()),
         stop_seen.clone(),
     );
+    let health = Arc::new(Health::new(
+        Arc::clone(&books.loops),
+        queue.downgrade(),
+        &settings.data,
+    ));
     let state = AppState {
         store: Arc::clone(&store),
         registry: Arc::clone(&registry),
         pki: pki.clone(),
         books: Arc::clone(&books),
+        health: Arc::clone(&health),
         hub: web::live::Hub::new(started_unix_ms),
         token: settings.token,
         started_unix_ms,
         stop: stop_seen.clone(),
     };
+    let loops = Arc::clone(&books.loops);
+    let (running_books, running_registry) = (Arc::clone(&books), Arc::clone(&registry));
     let (web_books, grpc_books) = (Arc::clone(&books), Arc::clone(&books));
     let committer = tokio::spawn(committer::run(pending, Arc::clone(&store), books, live));
     tokio::spawn(retain(
@@ -172,12 +186,18 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
             web_books,
             stop_seen.clone(),
         )),
-        tokio::spawn(serve_grpc(sockets, service, enrolment, stop_seen)),
+        tokio::spawn(async move {
+            serve_grpc(sockets, service, enrolment, stop_seen).await;
+            loops.is_ingest_closed.store(true, Ordering::Relaxed);
+        }),
     ];
     Ok(Running {
         web,
         grpc,
         has_tls,
+        health,
+        books: running_books,
+        registry: running_registry,
         stop,
         servers,
         committer,
@@ -188,6 +208,18 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
 }
 
 impl Running {
+    /// How it fares, in one line for the service manager.
+    #[must_use]
+    pub fn status_line(&self) -> String {
+        format!(
+            "{} sensors connected; {} records stored, {} refused; {} batches not stored",
+            self.registry.connected().len(),
+            Books::get(&self.books.records_stored),
+            Books::get(&self.books.records_refused),
+            Books::get(&self.books.batches_failed),
+        )
+    }
+
     /// Stops taking, stores and acknowledges what was taken, closes the store.
     pub async fn stop(self) {
         self.stop.send_replace(true);

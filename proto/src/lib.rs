@@ -1,8 +1,10 @@
 //! Generated types of `netml/v1/*.proto`, the protocol between sensor and collector.
 //!
-//! The `.proto` files are the documentation; nothing here is written by hand but the limits that
-//! both sides check and the text form of a [`token`].
+//! The `.proto` files are the documentation; of the protocol nothing here is written by hand but the
+//! limits that both sides check and the text form of a [`token`]. Beside it stands what else both
+//! programs share: [`daemon`].
 
+pub mod daemon;
 pub mod token;
 
 /// Version 1 of the protocol.

@@ -85,6 +85,8 @@ pub struct ExportState {
     pub lost: AtomicU64,
     /// Records waiting.
     pub waiting: AtomicU64,
+    /// Turns of the task, with a connection or without.
+    pub turns: AtomicU64,
     /// What the spool tells, where there is one.
     pub spool: OnceLock<Watch>,
 }
@@ -481,6 +483,7 @@ impl Task {
     }
 
     fn publish(&self) {
+        self.state.turns.fetch_add(1, Ordering::Relaxed);
         let books = self.backlog.books();
         self.state
             .records_in

@@ -2,7 +2,7 @@
 //!
 //! Data in: what the engine reports, through the sink [`Outbox`] on the reader's thread. Data out:
 //! one gRPC stream of numbered batches. The core ([`sampler`], [`batcher`], [`convert`]) holds no
-//! clock and no socket; the shell ([`outbox`], [`client`], [`spooler`], [`health`]) does. Sealed
+//! clock and no socket; the shell ([`outbox`], [`client`], [`spooler`]) does. Sealed
 //! batches wait in memory ([`batcher::Batcher`]) or in a [`crate::spool`] on the disk.
 //!
 //! Invariants: the reader is never made to wait for the network (but by a replay, which asks for
@@ -27,7 +27,6 @@ pub mod batcher;
 pub mod client;
 pub mod convert;
 pub mod credentials;
-pub mod health;
 pub mod outbox;
 pub mod sampler;
 pub mod spooler;

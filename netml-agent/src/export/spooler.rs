@@ -64,6 +64,8 @@ struct Shared {
     made: AtomicU64,
     queued_bytes: AtomicUsize,
     status: Mutex<Status>,
+    /// Turns of the thread.
+    turns: AtomicU64,
 }
 
 impl Shared {
@@ -72,6 +74,7 @@ impl Shared {
     }
 
     fn tell(&self, spool: &Spool<Directory>) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Status {
             books: spool.books(),
             waiting: spool.waiting(),
@@ -90,6 +93,12 @@ impl Watch {
     #[must_use]
     pub fn status(&self) -> Status {
         self.0.status()
+    }
+
+    /// Turns of the thread, each with some work or none to do.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.0.turns.load(Ordering::Relaxed)
     }
 }
 

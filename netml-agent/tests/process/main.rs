@@ -6,6 +6,7 @@ mod collector;
 mod dataset;
 mod doctor;
 mod fixture;
+mod health;
 mod help;
 mod links;
 mod misuse;
@@ -52,8 +53,17 @@ impl Drop for Running {
 /// A sensor on the loopback interface, once it watches, and what it says after that; `None` without
 /// the rights to, which `xtask test` as root does not accept.
 fn watching_lo(arguments: &[&str]) -> Option<(Running, Lines<BufReader<ChildStderr>>)> {
+    watching_lo_with(arguments, &[])
+}
+
+/// The same, with variables of its environment.
+fn watching_lo_with(
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Option<(Running, Lines<BufReader<ChildStderr>>)> {
     let mut child = Running(
         agent()
+            .envs(environment.iter().copied())
             .args(["run", "--interface", "lo"])
             .args(arguments)
             .stderr(Stdio::piped())

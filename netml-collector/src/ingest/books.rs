@@ -1,6 +1,10 @@
 //! What came in and what became of it, since the collector's start.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::reasons::Counts;
+use crate::health::Loops;
 
 /// Counters of ingest. `records_in == records_stored + records_duplicate + records_refused`.
 #[derive(Debug, Default)]
@@ -9,6 +13,10 @@ pub struct Books {
     pub batches_in: AtomicU64,
     /// Batches refused as a whole; a part of `batches_in`.
     pub batches_refused: AtomicU64,
+    /// The same by reason, those that are no batches as well.
+    pub refusals: Counts,
+    /// What the loops tell of themselves.
+    pub loops: Arc<Loops>,
     /// Records of those batches, as they stated.
     pub records_in: AtomicU64,
     /// Records stored.

@@ -1,12 +1,14 @@
 //! Group commit: batches of all sensors are gathered for a moment and stored in one transaction.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::books::Books;
+use super::reasons;
 use crate::clock;
 use crate::live::{Live, Update};
 use crate::record::SensorBatch;
@@ -69,7 +71,15 @@ async fn commit(group: Vec<Pending>, store: &dyn Store, books: &Books, live: &Li
         replies.push(pending.reply);
         memory.push(pending.memory);
     }
-    match store.append(&batches, clock::unix_ms()).await {
+    let loops = &books.loops;
+    let _busy = loops.commits.begin();
+    let begun = Instant::now();
+    let stored = store.append(&batches, clock::unix_ms()).await;
+    loops.commit_seconds.observe(begun.elapsed());
+    loops
+        .is_store_failing
+        .store(stored.is_err(), Ordering::Relaxed);
+    match stored {
         Ok(appended) => {
             for ((outcome, reply), batch) in appended.outcomes.iter().zip(replies).zip(&batches) {
                 count(books, *outcome, batch.records.len() as u64);
@@ -112,6 +122,7 @@ fn count(books: &Books, outcome: Outcome, records: u64) {
         }
         Outcome::ForeignStream => {
             Books::add(&books.batches_refused, 1);
+            books.refusals.add(reasons::FOREIGN_STREAM);
             Books::add(&books.records_refused, records);
         }
     }

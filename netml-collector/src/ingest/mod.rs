@@ -1,6 +1,6 @@
 //! From sensors' streams to the store.
 //!
-//! Pure: [`check`] judges what came, [`sequence`] tells new records from resent ones,
+//! Pure: [`check`] judges what came ([`reasons`] counts what it refuses whole), [`sequence`] tells new records from resent ones,
 //! [`commands`] keeps what sensors answered. Shell: [`service`] speaks gRPC, [`registry`] knows
 //! who is connected, [`connections`] bounds sockets and speaks TLS, [`enrolment`] gives certificates,
 //! [`committer`] groups batches into transactions.
@@ -11,6 +11,7 @@ pub mod commands;
 pub mod committer;
 pub mod connections;
 pub mod enrolment;
+pub mod reasons;
 pub mod registry;
 pub mod sequence;
 pub mod service;

@@ -16,6 +16,7 @@ use super::books::Books;
 use super::check::{self, Refusal};
 use super::committer::{CommitFailed, Pending};
 use super::connections::Peer;
+use super::reasons;
 use super::registry::{Outgoing, Registry};
 use crate::clock;
 use crate::pki::Roll;
@@ -298,6 +299,7 @@ impl Inner {
             Books::add(&self.books.records_refused, records);
         }
         Books::add(&self.books.batches_refused, 1);
+        self.books.refusals.add(reasons::name(refusal));
         tracing::warn!(%refusal, "a sensor's message was refused and its stream ended");
         match refusal {
             Refusal::BatchBytes(_) | Refusal::BatchRecords(_) => {

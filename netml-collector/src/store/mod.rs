@@ -90,6 +90,17 @@ pub struct Retention {
     pub bytes_max: Option<u64>,
 }
 
+/// What a store takes of the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Days that are kept.
+    pub days: u64,
+    /// Bytes of all days together, logs included.
+    pub bytes: u64,
+    /// Bytes of their write-ahead logs.
+    pub wal_bytes: u64,
+}
+
 /// Place of a row in the order of receipt: the day file, then the row in it. Newer is greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowId {
@@ -558,6 +569,11 @@ pub trait Store: Send + Sync {
 
     /// Totals since the sensors attached.
     fn totals<'a>(&'a self, sensor: Option<&'a str>) -> BoxFuture<'a, Result<Totals, StoreError>>;
+
+    /// What it takes of the disk; nothing for a store without one.
+    fn size(&self) -> Size {
+        Size::default()
+    }
 
     /// Writes what is pending and closes the files.
     fn close(&self) -> BoxFuture<'_, ()>;

@@ -68,6 +68,12 @@ impl Hub {
         }
     }
 
+    /// Pages that watch.
+    #[must_use]
+    pub fn watchers(&self) -> usize {
+        self.watchers.load(Ordering::Relaxed)
+    }
+
     fn send<T: Serialize>(&self, name: &'static str, value: &T) {
         let data = match serde_json::to_string(value) {
             Ok(data) => data,
@@ -103,7 +109,9 @@ impl Hub {
 
 /// Encodes updates until ingest ends.
 pub async fn encode(state: AppState, mut updates: mpsc::Receiver<Update>) {
+    let loops = Arc::clone(&state.books.loops);
     while let Some(update) = updates.recv().await {
+        let _busy = loops.encodes.begin();
         if state.hub.frames.receiver_count() == 0 {
             continue;
         }

@@ -1,4 +1,4 @@
-//! HTTP: the API, the live feed, exports and the dashboard's files.
+//! HTTP: the API, the live feed, exports, metrics and the dashboard's files.
 //!
 //! Every request passes [`guard`] first.
 
@@ -10,6 +10,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tokio::sync::watch;
 
+use crate::health::Health;
 use crate::ingest::books::Books;
 use crate::ingest::registry::Registry;
 use crate::pki::Pki;
@@ -21,6 +22,7 @@ pub mod connections;
 pub mod error;
 mod export;
 pub mod guard;
+mod health;
 pub mod live;
 mod openapi;
 pub mod params;
@@ -40,6 +42,8 @@ pub struct AppState {
     pub pki: Option<Arc<Pki>>,
     /// What came in.
     pub books: Arc<Books>,
+    /// How it fares.
+    pub health: Arc<Health>,
     /// Who watches.
     pub hub: live::Hub,
     /// What allows changes.
@@ -68,6 +72,9 @@ pub fn router(state: AppState) -> Router {
         .route("/api/live", get(live::live))
         .route("/api/commands/{command_id}", get(api::command_state))
         .route("/api/openapi.json", get(openapi::openapi))
+        .route("/metrics", get(health::metrics))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
         .fallback(get(assets::asset))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(connections::in_time))

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::{Context as _, bail};
 use netml_common::{Direction, InterfaceCounters, LossReason, ProtocolClass};
+use netml_proto::daemon::usage::Meter;
 use netml_proto::v1;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -19,7 +20,6 @@ use crate::engine::{FlowReport, FlowState, JudgedPacket, Settings, Sink};
 use crate::export::batcher::Limits;
 use crate::export::client::ExportState;
 use crate::export::convert::{self, Context};
-use crate::export::health::Meter;
 use crate::export::outbox::WhenFull;
 use crate::export::sampler::{SAMPLES_PER_SECOND, Sampler};
 use crate::export::{Client, Exporter, Outbox, Watched};

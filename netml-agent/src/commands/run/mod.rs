@@ -2,8 +2,10 @@
 //!
 //! Three parties: the reader's thread (ring → engine → sinks, never waiting for anyone), this
 //! thread (totals, health, signals, and the client's task), and where asked for a printer. At stop:
-//! detach, drain the ring, finish the flows, flush, print the books.
+//! detach, drain the ring, finish the flows, flush, print the books. Who asks how it fares, by HTTP or as
+//! service manager, is answered on this thread.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,6 +28,8 @@ use crate::export::outbox::{CHUNKS_MAX, WhenFull};
 use crate::export::sampler::{SAMPLES_PER_SECOND, Sampler};
 use crate::export::spooler::Spooler;
 use crate::export::{Client, Delivered, Exporter, Outbox, Watched};
+use crate::health::Observed;
+use crate::health::endpoint::{Endpoint, EndpointError};
 use crate::model::Model;
 use crate::probe::{
     CaptureMode, FlowMaps, Probe, ProbeError, ProbeSettings, RING_BYTES_DEFAULT, RingReader, TcMode,
@@ -39,12 +43,15 @@ mod links;
 mod model_file;
 mod printer;
 mod reader;
+mod service;
 mod totals;
 
 use links::Links;
 use model_file::{Look, ModelFile};
 use reader::{Hindrance, LiveState, Reader, Sinks};
+use service::Service;
 use totals::Reporter;
+use totals::snapshot::{Observing, add_stages};
 
 /// Totals and health are told this often.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -123,6 +130,12 @@ pub struct Args {
         default_value = "traceroute,probe"
     )]
     pub accept_command: Vec<AcceptArg>,
+    /// Answer /metrics (Prometheus), /healthz and /readyz there
+    #[arg(long, value_name = "IP:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Allow --metrics-listen an address that other hosts reach: they read it, in plain text
+    #[arg(long, requires = "metrics_listen")]
+    pub metrics_remote: bool,
     /// What the packets are, for the project's own tools.
     #[arg(long, value_enum, default_value = "live", hide = true)]
     pub source: SourceArg,
@@ -224,6 +237,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let flow_id_base = identity::flow_id_base()?;
     let stream_id = identity::random()?;
+    let endpoint = endpoint(args)?;
     // Before the first packet: a large spool takes its time to be looked through.
     let spool = open_spool(args, &sensor, stream_id)?;
     let (mut probe, ring) = Probe::attach(&args.probe_settings()).map_err(probe_error)?;
@@ -234,6 +248,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let watched = Watched::default();
     watched.set(interfaces.clone());
     say_started(args, &sensor, &probe, model.as_deref());
+    let observed = Arc::new(Observed::default());
+    let observing = Observing {
+        observed: Arc::clone(&observed),
+        sensor: sensor.clone(),
+        kernel: identity::kernel(),
+        collector: args.collector.clone(),
+        spool_max_bytes: args.spool_max_bytes,
+    };
     let runner = args.runner();
     let mut hello = identity::hello(
         sensor,
@@ -266,6 +288,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         seed: hello.stream_id,
         print: args.print,
         print_packets: args.print_packets,
+        endpoint,
+        service: Service::of_environment(observed),
+        observing,
         client: (!args.no_collector).then_some(Client {
             transport,
             hello,
@@ -277,6 +302,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }),
     };
     runtime.block_on(session.run())
+}
+
+/// The address asked for, where metrics will be told.
+fn endpoint(args: &Args) -> anyhow::Result<Option<Endpoint>> {
+    let Some(address) = args.metrics_listen else {
+        return Ok(None);
+    };
+    match Endpoint::bind(address, args.metrics_remote) {
+        Ok(endpoint) => Ok(Some(endpoint)),
+        Err(error @ EndpointError::NotLoopback(_)) => Err(anyhow!(Misuse(error.to_string()))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The spool asked for, on its thread.
@@ -347,6 +384,9 @@ struct Session {
     seed: u64,
     print: bool,
     print_packets: bool,
+    endpoint: Option<Endpoint>,
+    service: Service,
+    observing: Observing,
     client: Option<Client>,
 }
 
@@ -364,6 +404,9 @@ impl Session {
             seed,
             print,
             print_packets,
+            endpoint,
+            mut service,
+            observing,
             client,
         } = self;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot take signals")?;
@@ -401,6 +444,13 @@ impl Session {
             settings.flows_max,
         );
         reporter.started(model.as_deref());
+        let export = exporter.as_ref().map(Exporter::state);
+        add_stages(&observing.observed, &state, export.as_ref());
+        if let Some(endpoint) = endpoint {
+            tracing::info!(address = %endpoint.address(), "metrics are told");
+            tokio::spawn(told(endpoint, Arc::clone(&observing.observed)));
+        }
+        reporter.observe(observing);
         let mut models = Models {
             file: model_file,
             in_use: model.clone(),
@@ -427,8 +477,10 @@ impl Session {
                         follow(&mut probe, &[], &watched, &mut reporter)?;
                     }
                     reporter.report(&probe)?;
+                    service.reported();
                     models.look(&mut reporter).await;
                 }
+                () = service.pulse() => {}
                 _ = hang_up.recv() => models.reload(&mut reporter).await,
                 gone = links.news() => follow(&mut probe, &gone, &watched, &mut reporter)?,
                 _ = interrupt.recv() => break None,
@@ -438,6 +490,7 @@ impl Session {
             }
         };
         tracing::info!("stopping: detach, drain, flush");
+        service.stopping();
         probe.detach();
         state.stop.store(true, Ordering::Release);
         let drained = match ended_early {
@@ -467,6 +520,13 @@ impl Session {
             tracing::warn!("the printer's thread died");
         }
         finish(&done, delivered.as_ref())
+    }
+}
+
+/// Answers until the sensor ends.
+async fn told(endpoint: Endpoint, observed: Arc<Observed>) {
+    if let Err(error) = endpoint.serve(observed).await {
+        tracing::warn!(%error, "metrics cannot be told");
     }
 }
 

@@ -55,6 +55,8 @@ pub(super) struct LiveState {
     pub(super) map_entries: AtomicU64,
     pub(super) map_opening: AtomicU64,
     pub(super) map_refused: AtomicU64,
+    /// Turns of the reader that took something or found nothing to take.
+    pub(super) turns: AtomicU64,
     /// Bytes in the ring not read yet.
     pub(super) backlog_bytes: AtomicU64,
     /// Live flows.
@@ -410,6 +412,10 @@ impl Reader {
             let stopping = self.state.stop.load(Ordering::Acquire);
             let before_ns = sys::monotonic_ns();
             let taken = self.drain();
+            // A record that is there and cannot be had is no progress.
+            if taken > 0 || self.ring.backlog_bytes() == 0 {
+                self.state.turns.fetch_add(1, Ordering::Relaxed);
+            }
             if taken > 0 {
                 self.hindrance.hinder(stopping);
             }

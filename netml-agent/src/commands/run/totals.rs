@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use netml_common::{INTERFACES_MAX, LossReason};
+use netml_proto::daemon::usage::{Meter, Usage};
 use netml_proto::v1;
 use tokio::sync::mpsc;
 
@@ -13,12 +14,15 @@ use super::links;
 use super::reader::LiveState;
 use crate::commands::events;
 use crate::export::client::ExportState;
-use crate::export::health::Meter;
 use crate::export::outbox::OutboxBooks;
 use crate::export::{Chunk, Exporter, Observation, Outbox, convert};
 use crate::model::Model;
 use crate::probe::{LinkEvent, Probe};
 use crate::sys;
+
+pub(super) mod snapshot;
+
+use snapshot::Observing;
 
 /// Reports without a loss that end an episode of losses.
 const QUIET_REPORTS: u32 = 5;
@@ -30,6 +34,10 @@ pub(super) struct Reporter {
     ring_bytes: u64,
     flows_max: u64,
     meter: Meter,
+    usage: Usage,
+    started_unix_ns: u64,
+    model_id: Option<String>,
+    observing: Option<Observing>,
     kernel: KernelBooks,
     refusals: u64,
     episode: Option<Episode>,
@@ -74,6 +82,10 @@ impl Reporter {
             ring_bytes: probe.ring_bytes().into(),
             flows_max: flows_max as u64,
             meter: Meter::default(),
+            usage: Usage::default(),
+            started_unix_ns: sys::unix_ns(),
+            model_id: None,
+            observing: None,
             kernel: KernelBooks::default(),
             refusals: 0,
             episode: None,
@@ -82,13 +94,22 @@ impl Reporter {
         }
     }
 
+    /// Tells these as well, with each report.
+    pub(super) fn observe(&mut self, observing: Observing) {
+        self.observing = Some(observing);
+    }
+
     /// The first events.
     pub(super) fn started(&mut self, model: Option<&Model>) {
+        self.model_id = model.map(|model| model.id().to_owned());
         self.send(events::started(sys::unix_ns(), model));
     }
 
     /// What became of a changed model file.
     pub(super) fn model(&mut self, change: &events::ModelChange<'_>) {
+        if let events::ModelChange::Loaded { model_id, .. } = change {
+            self.model_id = Some((*model_id).to_owned());
+        }
         self.send(vec![events::model(sys::unix_ns(), change)]);
     }
 
@@ -102,6 +123,7 @@ impl Reporter {
         let unix_ns = sys::unix_ns();
         let mut records = Vec::new();
         let mut kernel = KernelBooks::default();
+        let mut told: Vec<_> = probe.interfaces().iter().map(snapshot::interface).collect();
         for (slot, direction, totals) in probe.counters()? {
             kernel.frames += totals.frames;
             kernel.packets += totals.packets;
@@ -114,9 +136,11 @@ impl Reporter {
             let interface = probe
                 .interfaces()
                 .iter()
-                .find(|interface| interface.slot == slot);
+                .zip(&mut told)
+                .find(|(interface, _)| interface.slot == slot);
             // Frames of interfaces without a slot are in the books only.
-            if let Some(interface) = interface.filter(|_| slot < INTERFACES_MAX) {
+            if let Some((interface, told)) = interface.filter(|_| slot < INTERFACES_MAX) {
+                snapshot::set_totals(told, direction, &totals);
                 records.push(convert::counters(
                     unix_ns,
                     slot,
@@ -134,6 +158,7 @@ impl Reporter {
         self.refusals = probe.refusals();
         records.push(self.health(unix_ns));
         self.send(records);
+        self.tell_observers(probe, told);
         Ok(())
     }
 
@@ -266,7 +291,8 @@ impl Reporter {
     }
 
     fn health(&mut self, unix_ns: u64) -> v1::Record {
-        let usage = self.meter.usage(sys::monotonic_ns());
+        self.usage = self.meter.usage(sys::monotonic_ns());
+        let usage = self.usage;
         let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
         let state = &self.state;
         let mut books: Vec<(&str, u64)> = vec![

@@ -19,7 +19,7 @@ use sqlx::{SqliteConnection, SqlitePool};
 
 use super::{
     Appended, Dimension, EventRow, Filter, FlowKey, FlowRow, Order, PacketRow, Page, PageRequest,
-    Range, Retention, SENSORS_MAX, SensorRow, Step, Store, StoreError, Talkers, Totals,
+    Range, Retention, SENSORS_MAX, SensorRow, Size, Step, Store, StoreError, Talkers, Totals,
     TrafficPoint,
 };
 use crate::record::{Health, Hello, SensorBatch, SensorName, Source};
@@ -313,6 +313,10 @@ impl Store for SqliteStore {
 
     fn totals<'a>(&'a self, sensor: Option<&'a str>) -> BoxFuture<'a, Result<Totals, StoreError>> {
         Box::pin(self.read_totals(sensor))
+    }
+
+    fn size(&self) -> Size {
+        self.size_now()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use super::{SqliteStore, day};
-use crate::store::{Retention, StoreError};
+use crate::store::{Retention, Size, StoreError};
 
 /// A day file, its log and the log's index.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
@@ -64,6 +64,22 @@ impl SqliteStore {
             }
         }
         Ok(bytes)
+    }
+
+    /// What the day files take. A file that cannot be looked at counts as empty.
+    pub(super) fn size_now(&self) -> Size {
+        let days: Vec<u32> = self.days().keys().copied().collect();
+        let mut size = Size {
+            days: days.len() as u64,
+            ..Size::default()
+        };
+        for [file, log, index] in days.iter().map(|day| self.files_of(*day)) {
+            let bytes = |path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+            let wal_bytes = bytes(log);
+            size.wal_bytes += wal_bytes;
+            size.bytes += bytes(file) + wal_bytes + bytes(index);
+        }
+        size
     }
 
     fn files_of(&self, day: u32) -> [PathBuf; 3] {

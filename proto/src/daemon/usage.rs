@@ -1,4 +1,4 @@
-//! Memory and processor share of this process, from `/proc/self`.
+//! Memory and processor time of this process, from `/proc/self`.
 
 use std::fs;
 
@@ -18,6 +18,8 @@ pub struct Usage {
     pub resident_bytes: u64,
     /// Share of one processor since the last call, 0 at the first.
     pub cpu_share: f64,
+    /// Processor time since the start of the process.
+    pub cpu_seconds: f64,
 }
 
 impl Meter {
@@ -36,6 +38,7 @@ impl Meter {
         Usage {
             resident_bytes: resident_kib(&status).map_or(0, |kib| kib * 1024),
             cpu_share,
+            cpu_seconds: ticks as f64 / TICKS_PER_SECOND,
         }
     }
 }
