@@ -19,9 +19,9 @@ use crate::record::{
 };
 
 /// 2026-11-22 23:59:30 UTC.
-const START_S: i64 = 1_795_391_970;
+pub(super) const START_S: i64 = 1_795_391_970;
 
-fn name(name: &str) -> SensorName {
+pub(super) fn name(name: &str) -> SensorName {
     SensorName::parse(name).unwrap()
 }
 
@@ -32,7 +32,7 @@ fn address(last: u8) -> IpAddr {
     }
 }
 
-fn packet(n: u64, unix_s: i64) -> Record {
+pub(super) fn packet(n: u64, unix_s: i64) -> Record {
     let small = u8::try_from(n % 7).unwrap();
     Record::Packet(Packet {
         unix_ns: unix_s * 1_000_000_000 + 5,
@@ -53,7 +53,7 @@ fn packet(n: u64, unix_s: i64) -> Record {
     })
 }
 
-fn flow(flow_id: u64, packets: u64, state: FlowState, unix_s: i64) -> Record {
+pub(super) fn flow(flow_id: u64, packets: u64, state: FlowState, unix_s: i64) -> Record {
     let small = u8::try_from(flow_id % 11).unwrap();
     Record::Flow(Box::new(Flow {
         flow_id: u64::MAX - flow_id,
@@ -140,7 +140,7 @@ fn flow(flow_id: u64, packets: u64, state: FlowState, unix_s: i64) -> Record {
     }))
 }
 
-fn counters(attach_id: u64, direction: Direction, packets: u64, unix_s: i64) -> Record {
+pub(super) fn counters(attach_id: u64, direction: Direction, packets: u64, unix_s: i64) -> Record {
     Record::Counters(Counters {
         unix_ns: unix_s * 1_000_000_000,
         interface: "eth0".to_owned(),
@@ -163,7 +163,7 @@ fn counters(attach_id: u64, direction: Direction, packets: u64, unix_s: i64) -> 
     })
 }
 
-fn event(unix_s: i64) -> Record {
+pub(super) fn event(unix_s: i64) -> Record {
     Record::Event(Event {
         unix_ns: unix_s * 1_000_000_000,
         kind: "started".to_owned(),
@@ -190,7 +190,12 @@ fn health(unix_s: i64) -> Record {
     })
 }
 
-fn batch(sensor: &str, stream_id: u64, first_seq: u64, records: Vec<Record>) -> SensorBatch {
+pub(super) fn batch(
+    sensor: &str,
+    stream_id: u64,
+    first_seq: u64,
+    records: Vec<Record>,
+) -> SensorBatch {
     SensorBatch {
         sensor: name(sensor),
         stream_id,
@@ -643,13 +648,12 @@ async fn days_go_until_the_rest_fits() {
 #[tokio::test]
 async fn a_second_store_on_the_same_directory_and_foreign_files_are_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let first = SqliteStore::open(directory.path()).await.unwrap();
+    let _first = SqliteStore::open(directory.path()).await.unwrap();
     let second = SqliteStore::open(directory.path()).await;
     assert!(matches!(second, Err(StoreError::InUse { .. })));
-    drop(first);
-    let foreign = |path: &Path| std::fs::write(path, vec![b'x'; 8_192]).unwrap();
-    foreign(&directory.path().join("day-20261122.db"));
-    let refused = SqliteStore::open(directory.path()).await;
+    let foreign = tempfile::tempdir().unwrap();
+    std::fs::write(foreign.path().join("meta.db"), vec![b'x'; 8_192]).unwrap();
+    let refused = SqliteStore::open(foreign.path()).await;
     assert!(matches!(refused, Err(StoreError::NotSqlite { .. })));
 }
 

@@ -378,7 +378,8 @@ fn gap_event(batch: &SensorBatch, admission: &sequence::Admission, received_unix
         kind: "gap".to_owned(),
         severity: "warning".to_owned(),
         message: format!(
-            "{} records of the sensor never arrived: it gave them up or sent them elsewhere",
+            "{} records of the sensor are not here: it gave them up or sent them elsewhere, or they were in a \
+             day's file that was set aside",
             admission.gap
         ),
         fields: BTreeMap::from([

@@ -16,6 +16,8 @@ use crate::record::{
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod damage_tests;
 pub mod ledger;
 pub mod memory;
 pub mod sqlite;
@@ -73,6 +75,25 @@ pub enum StoreError {
     /// A stored value that cannot have been written by this program.
     #[error("the stored {0} is damaged")]
     Damaged(&'static str),
+    /// A value that has no stored form.
+    #[error("the {0} cannot be stored")]
+    Unstorable(&'static str),
+    /// A database that is none of netml's.
+    #[error("{path} is no database of netml: {reason}; move it away or choose another --data")]
+    Foreign {
+        /// Where.
+        path: PathBuf,
+        /// What it lacks.
+        reason: String,
+    },
+    /// A day's file cannot be read. Within a store that serves, such a file is set aside.
+    #[error("the file of day {day} is damaged: {reason}")]
+    DayDamaged {
+        /// Which day.
+        day: u32,
+        /// What was found.
+        reason: String,
+    },
     /// The database refused.
     #[error("the database failed: {0}")]
     Database(#[from] sqlx::Error),
@@ -494,8 +515,24 @@ pub struct Appended {
     pub forgotten: u64,
 }
 
+/// What was found damaged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// Days' files set aside since the store was opened.
+    pub days_set_aside: u64,
+    /// Rows left out of answers since then because a value in them cannot be; each counts once.
+    pub rows_unreadable: u64,
+    /// Files that lie set aside, by name, in the order of their days.
+    pub files: Vec<String>,
+}
+
 /// A durable store of what sensors sent.
 pub trait Store: Send + Sync {
+    /// What was found damaged. A store without files has nothing to tell.
+    fn damage(&self) -> Damage {
+        Damage::default()
+    }
+
     /// Removes the oldest days that are beyond the retention, whole; never the latest, which is
     /// being written. Gives the days removed, oldest first.
     fn retain(&self, retention: Retention) -> BoxFuture<'_, Result<Vec<u32>, StoreError>>;

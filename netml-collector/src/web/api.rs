@@ -46,6 +46,7 @@ pub(super) async fn status(
         (Some(_), _) => "mixed",
     };
     let books = &state.books;
+    let damage = state.store.damage();
     let door = |counter: fn(&Doorkeeper) -> &AtomicU64| {
         let pki = state.pki.as_ref();
         pki.map_or(0, |pki| Books::get(counter(pki.doorkeeper())))
@@ -78,7 +79,10 @@ pub(super) async fn status(
             live_dropped: Books::get(&books.live_dropped),
             days_removed: Books::get(&books.days_removed),
             state_forgotten: Books::get(&books.state_forgotten),
+            days_set_aside: damage.days_set_aside,
+            rows_unreadable: damage.rows_unreadable,
         },
+        set_aside: damage.files,
     }))
 }
 

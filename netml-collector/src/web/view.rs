@@ -430,6 +430,10 @@ pub struct BooksView {
     pub days_removed: u64,
     /// Streams, counters and flows whose state left memory for want of room.
     pub state_forgotten: u64,
+    /// Days whose file was found damaged and set aside.
+    pub days_set_aside: u64,
+    /// Stored rows left out of answers because a value in them cannot be.
+    pub rows_unreadable: u64,
 }
 
 /// How the collector fares.
@@ -449,6 +453,8 @@ pub struct Status {
     pub can_change: bool,
     /// What came in.
     pub books: BooksView,
+    /// Damaged files that lie set aside in the data directory, by name.
+    pub set_aside: Vec<String>,
 }
 
 /// An error, as every call answers it.

@@ -8,6 +8,7 @@
 
 mod api;
 mod connections;
+mod damaged;
 mod durability;
 mod full_disk;
 mod harness;

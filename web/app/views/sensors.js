@@ -127,6 +127,7 @@ const BOOKS = {
   certificates_expired: 'Expired certificates', certificates_missing: 'Streams without a certificate', names_foreign: 'Streams under a foreign name',
   enrolments_refused: 'Enrolments refused', days_removed: 'Days beyond retention',
   live_dropped: 'Not shown live', state_forgotten: 'State read again from disk',
+  days_set_aside: 'Damaged days set aside', rows_unreadable: 'Stored rows not readable',
 };
 
 function Collector() {

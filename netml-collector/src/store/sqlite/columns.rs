@@ -335,7 +335,7 @@ pub(super) fn to_json<T: serde::Serialize>(
     value: &T,
     what: &'static str,
 ) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|_| StoreError::Damaged(what))
+    serde_json::to_string(value).map_err(|_| StoreError::Unstorable(what))
 }
 
 pub(super) fn from_json<T: serde::de::DeserializeOwned>(

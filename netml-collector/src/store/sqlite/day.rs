@@ -1,4 +1,6 @@
 //! UTC days as `YYYYMMDD` numbers, and the files named after them. Pure.
+//!
+//! `day-YYYYMMDD.db` is served; `damaged-YYYYMMDD-N.db` was set aside, the N-th of its day.
 
 use std::path::{Path, PathBuf};
 
@@ -28,6 +30,36 @@ pub(super) fn of_unix_ms(unix_ms: i64) -> u32 {
 #[must_use]
 pub(super) fn path(directory: &Path, day: u32) -> PathBuf {
     directory.join(format!("day-{day:08}.db"))
+}
+
+/// A database file, its log and the log's index.
+#[must_use]
+pub(super) fn with_logs(path: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|suffix| {
+        let mut name = path.to_owned().into_os_string();
+        name.push(suffix);
+        name.into()
+    })
+}
+
+/// Place for the `n`-th damaged file of a day.
+#[must_use]
+pub(super) fn damaged_path(directory: &Path, day: u32, n: u32) -> PathBuf {
+    directory.join(format!("damaged-{day:08}-{n}.db"))
+}
+
+/// Day and number of a file's name, if it is one that was set aside.
+#[must_use]
+pub(super) fn of_damaged_name(name: &str) -> Option<(u32, u32)> {
+    let (day, n) = name
+        .strip_prefix("damaged-")?
+        .strip_suffix(".db")?
+        .split_once('-')?;
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if day.len() != 8 || n.is_empty() || !digits(day) || !digits(n) {
+        return None;
+    }
+    Some((day.parse().ok()?, n.parse().ok()?))
 }
 
 /// Day of a file's name, if it is a day file.
@@ -66,8 +98,28 @@ mod tests {
             "day-2026112.db",
             "day-+0261122.db",
             "meta.db",
+            "damaged-20261122-1.db",
         ] {
             assert_eq!(of_file_name(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_known_by_its_name() {
+        let path = damaged_path(Path::new("/d"), 20_261_122, 2);
+        assert_eq!(path, Path::new("/d/damaged-20261122-2.db"));
+        assert_eq!(
+            of_damaged_name("damaged-20261122-2.db"),
+            Some((20_261_122, 2))
+        );
+        for name in [
+            "damaged-20261122-2.db-wal",
+            "damaged-20261122-.db",
+            "damaged-2026112-1.db",
+            "damaged-20261122-+1.db",
+            "day-20261122.db",
+        ] {
+            assert_eq!(of_damaged_name(name), None, "{name}");
         }
     }
 }

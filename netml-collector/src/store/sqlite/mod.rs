@@ -7,8 +7,11 @@
 //! - Reads run on connections of their own and never hold up the writer.
 //! - A clock that goes back changes nothing: the writer stays with the latest file.
 //! - The past goes by whole files, which returns their space to the disk ([`retention`]).
+//! - A damaged file is set aside and the rest goes on ([`damage`]). Where it was the one being written,
+//!   a new one begins with the watermarks of the damaged one, as far as they can be read, over those of
+//!   the latest day still served.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -18,19 +21,21 @@ use futures_util::future::BoxFuture;
 use sqlx::{SqliteConnection, SqlitePool};
 
 use super::{
-    Appended, Dimension, EventRow, Filter, FlowKey, FlowRow, Order, PacketRow, Page, PageRequest,
-    Range, Retention, SENSORS_MAX, SensorRow, Size, Step, Store, StoreError, Talkers, Totals,
-    TrafficPoint,
+    Appended, Damage, Dimension, EventRow, Filter, FlowKey, FlowRow, Order, PacketRow, Page,
+    PageRequest, Range, Retention, SENSORS_MAX, SensorRow, Size, Step, Store, StoreError, Talkers,
+    Totals, TrafficPoint,
 };
 use crate::record::{Health, Hello, SensorBatch, SensorName, Source};
 use columns::{Columns, from_json, to_json};
 use writer::Writer;
 
 mod columns;
+mod damage;
 mod day;
 mod open;
 mod reader;
 mod retention;
+mod state;
 mod writer;
 
 /// The store. See the module.
@@ -41,16 +46,43 @@ pub struct SqliteStore {
     /// Read connections by day; opened when first used.
     days: RwLock<BTreeMap<u32, SqlitePool>>,
     health: Mutex<HashMap<String, Health>>,
+    unreadable: Mutex<Unreadable>,
     /// Held as long as the store lives, so that no second collector writes the directory.
     _lock: File,
 }
 
+/// What was found damaged since the store was opened.
+#[derive(Debug, Default)]
+struct Unreadable {
+    days_set_aside: u64,
+    rows: BTreeSet<damage::RowPlace>,
+}
+
+/// Gives what a read of all days gives. A day that it finds damaged is set aside, and it begins anew
+/// with the rest.
+macro_rules! of_the_rest {
+    ($store:expr, $read:expr) => {{
+        let mut set_aside = 0;
+        loop {
+            match $read.await {
+                Err(StoreError::DayDamaged { day, reason })
+                    if set_aside < damage::SET_ASIDE_PER_CALL_MAX =>
+                {
+                    set_aside += 1;
+                    $store.set_aside(day, &reason).await?;
+                }
+                done => break done,
+            }
+        }
+    }};
+}
+
 impl SqliteStore {
-    /// Opens or makes a data directory.
+    /// Opens or makes a data directory. Damaged day files are set aside.
     ///
     /// # Errors
-    /// When it cannot be written, another collector uses it, or a file in it is damaged, foreign
-    /// or of a newer netml.
+    /// When it cannot be written, another collector uses it, a file in it is of a newer netml, or
+    /// `meta.db` is damaged or foreign.
     pub async fn open(directory: &Path) -> Result<Self, StoreError> {
         let unwritable = |source| StoreError::Directory {
             path: directory.to_owned(),
@@ -81,32 +113,54 @@ impl SqliteStore {
             .filter_map(|entry| day::of_file_name(entry.ok()?.file_name().to_str()?))
             .map(|day| (day, open::readers(&day::path(directory, day))))
             .collect();
-        // Files of an earlier version get the columns that reads ask for; one that is damaged
-        // fails its own reads and nothing else.
-        for day in days.keys() {
-            let path = day::path(directory, *day);
-            match open::writer(&path, &open::DAY).await {
-                Ok(connection) => sqlx::Connection::close(connection).await?,
-                Err(error) => {
-                    tracing::warn!(%error, "a day's file cannot be brought up to date");
-                }
-            }
-        }
         let store = Self {
             directory: directory.to_owned(),
             meta: tokio::sync::Mutex::new(meta),
             writer: tokio::sync::Mutex::new(None),
             days: RwLock::new(days),
             health: Mutex::default(),
+            unreadable: Mutex::default(),
             _lock: lock,
         };
-        // A damaged latest file is told at start, not at the first batch.
-        let latest = store.days().keys().next_back().copied();
-        if let Some(day) = latest {
-            let writer = store.open_writer(day).await?;
-            *store.writer.lock().await = Some(writer);
+        store.look_through_days().await?;
+        // Damage of the latest file is met at start, not at the first batch.
+        if let Some(latest) = store.latest_day().await? {
+            let mut slot = store.writer.lock().await;
+            let writer = store.writer_of(&mut slot, latest).await?;
+            *slot = Some(writer);
         }
         Ok(store)
+    }
+
+    /// Files of an earlier version get the columns that reads ask for, damaged ones are set aside; one
+    /// that cannot be opened now fails its own reads and nothing else.
+    async fn look_through_days(&self) -> Result<(), StoreError> {
+        let days: Vec<u32> = self.days().keys().copied().collect();
+        for day in days {
+            let path = day::path(&self.directory, day);
+            if std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == 0) {
+                // One that is being made is empty for a moment: power that goes then looks the same.
+                self.set_aside(day, "it is empty").await?;
+                continue;
+            }
+            match open::day_writer(&self.directory, day).await {
+                Ok(connection) => open::close(connection).await,
+                Err(StoreError::DayDamaged { day, reason }) => self.set_aside(day, &reason).await?,
+                Err(error @ StoreError::NewerSchema { .. }) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "a day's file cannot be brought up to date");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The day that is written: the latest that is served, or a later one that was set aside and from
+    /// whose state its successor goes on.
+    async fn latest_day(&self) -> Result<Option<u32>, StoreError> {
+        let served = self.days().keys().next_back().copied();
+        let set_aside = state::of_set_aside(&self.directory, served).await?;
+        Ok(served.max(set_aside.into_iter().map(|(day, _)| day).max()))
     }
 
     fn days(&self) -> RwLockReadGuard<'_, BTreeMap<u32, SqlitePool>> {
@@ -117,11 +171,31 @@ impl SqliteStore {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn open_writer(&self, day: u32) -> Result<Writer, StoreError> {
-        let previous = self.days().range(..day).next_back().map(|(day, _)| *day);
-        let writer = Writer::open(&self.directory, day, previous).await?;
-        self.add_day(day);
-        Ok(writer)
+    fn unreadable(&self) -> MutexGuard<'_, Unreadable> {
+        self.unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the writer of a day; files that turn out damaged are set aside.
+    async fn writer_of(&self, slot: &mut Option<Writer>, day: u32) -> Result<Writer, StoreError> {
+        for _ in 0..damage::SET_ASIDE_PER_CALL_MAX {
+            let previous = self.days().range(..day).next_back().map(|(day, _)| *day);
+            match Writer::open(&self.directory, day, previous).await {
+                Ok(writer) => {
+                    self.add_day(day);
+                    return Ok(writer);
+                }
+                Err(StoreError::DayDamaged { day, reason }) => {
+                    self.set_aside_with(slot, day, &reason).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::DayDamaged {
+            day,
+            reason: "every new file of it is damaged as well".to_owned(),
+        })
     }
 
     fn add_day(&self, day: u32) {
@@ -137,28 +211,59 @@ impl SqliteStore {
     ) -> Result<Appended, StoreError> {
         let mut slot = self.writer.lock().await;
         let today = day::of_unix_ms(received_unix_ms);
-        // Taken out, so that after any error, or a cancelled append, the next one opens anew and
-        // builds on what the file holds.
-        let mut writer = match slot.take() {
-            Some(writer) if writer.day() < today => {
-                let writer = writer.turn(today).await?;
-                self.add_day(today);
-                writer
-            }
-            Some(writer) => writer,
-            None => {
-                let latest = self.days().keys().next_back().copied();
-                self.open_writer(latest.map_or(today, |latest| latest.max(today)))
-                    .await?
+        let mut set_aside = 0;
+        let appended = loop {
+            match self
+                .append_with(&mut slot, batches, today, received_unix_ms)
+                .await
+            {
+                Err(StoreError::DayDamaged { day, reason })
+                    if set_aside < damage::SET_ASIDE_PER_CALL_MAX =>
+                {
+                    set_aside += 1;
+                    self.set_aside_with(&mut slot, day, &reason).await?;
+                }
+                done => break done?,
             }
         };
-        let appended = writer.append(batches, received_unix_ms).await?;
-        *slot = Some(writer);
         let mut health = self.health();
         for (sensor, latest) in &appended.health {
             health.insert(sensor.as_str().to_owned(), latest.clone());
         }
         Ok(appended)
+    }
+
+    async fn append_with(
+        &self,
+        slot: &mut Option<Writer>,
+        batches: &[SensorBatch],
+        today: u32,
+        received_unix_ms: i64,
+    ) -> Result<Appended, StoreError> {
+        // Taken out, so that after any error, or a cancelled append, the next one opens anew and
+        // builds on what the file holds.
+        let mut writer = match slot.take() {
+            Some(writer) if writer.day() < today => {
+                writer.close().await?;
+                self.writer_of(slot, today).await?
+            }
+            Some(writer) => writer,
+            None => {
+                let latest = self.latest_day().await?;
+                self.writer_of(slot, latest.map_or(today, |latest| latest.max(today)))
+                    .await?
+            }
+        };
+        match writer.append(batches, received_unix_ms).await {
+            Ok(appended) => {
+                *slot = Some(writer);
+                Ok(appended)
+            }
+            Err(error) => {
+                writer.abandon().await;
+                Err(error)
+            }
+        }
     }
 
     async fn store_hello(&self, hello: &Hello, now_unix_ms: i64) -> Result<(), StoreError> {
@@ -224,6 +329,10 @@ impl SqliteStore {
 }
 
 impl Store for SqliteStore {
+    fn damage(&self) -> Damage {
+        self.damage_now()
+    }
+
     fn retain(&self, retention: Retention) -> BoxFuture<'_, Result<Vec<u32>, StoreError>> {
         Box::pin(self.remove_oldest(retention))
     }
@@ -268,7 +377,7 @@ impl Store for SqliteStore {
         filter: &'a Filter,
         page: PageRequest,
     ) -> BoxFuture<'a, Result<Page<PacketRow>, StoreError>> {
-        Box::pin(self.read_packets(filter, page))
+        Box::pin(async move { of_the_rest!(self, self.read_packets(filter, page)) })
     }
 
     fn flows<'a>(
@@ -276,11 +385,11 @@ impl Store for SqliteStore {
         filter: &'a Filter,
         page: PageRequest,
     ) -> BoxFuture<'a, Result<Page<FlowRow>, StoreError>> {
-        Box::pin(self.read_flows(filter, page))
+        Box::pin(async move { of_the_rest!(self, self.read_flows(filter, page)) })
     }
 
     fn flow(&self, key: FlowKey) -> BoxFuture<'_, Result<Option<FlowRow>, StoreError>> {
-        Box::pin(self.read_flow(key))
+        Box::pin(async move { of_the_rest!(self, self.read_flow(key)) })
     }
 
     fn events<'a>(
@@ -288,7 +397,7 @@ impl Store for SqliteStore {
         filter: &'a Filter,
         page: PageRequest,
     ) -> BoxFuture<'a, Result<Page<EventRow>, StoreError>> {
-        Box::pin(self.read_events(filter, page))
+        Box::pin(async move { of_the_rest!(self, self.read_events(filter, page)) })
     }
 
     fn traffic<'a>(
@@ -298,7 +407,9 @@ impl Store for SqliteStore {
         sensor: Option<&'a str>,
         interface: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Vec<TrafficPoint>, StoreError>> {
-        Box::pin(self.read_traffic(range, step, sensor, interface))
+        Box::pin(
+            async move { of_the_rest!(self, self.read_traffic(range, step, sensor, interface)) },
+        )
     }
 
     fn talkers(
@@ -308,11 +419,13 @@ impl Store for SqliteStore {
         order: Order,
         limit: usize,
     ) -> BoxFuture<'_, Result<Talkers, StoreError>> {
-        Box::pin(self.read_talkers(dimension, range, order, limit))
+        Box::pin(
+            async move { of_the_rest!(self, self.read_talkers(dimension, range, order, limit)) },
+        )
     }
 
     fn totals<'a>(&'a self, sensor: Option<&'a str>) -> BoxFuture<'a, Result<Totals, StoreError>> {
-        Box::pin(self.read_totals(sensor))
+        Box::pin(async move { of_the_rest!(self, self.read_totals(sensor)) })
     }
 
     fn size(&self) -> Size {

@@ -1,14 +1,15 @@
 //! Opening database files: settings of connections, migrations, and errors people can act on.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions as _, SqliteConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, SqliteConnection};
+use tokio::sync::OnceCell;
 
+use super::{damage, day};
 use crate::store::StoreError;
 
 /// Migrations of a day file.
@@ -32,6 +33,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens a file for writing, makes it if need be and brings its schema up to date.
+///
+/// # Errors
+/// [`StoreError::Foreign`] and [`StoreError::NotSqlite`] for a file of something else, which is left as
+/// it is; [`StoreError::NewerSchema`] for one of a newer netml; else what keeps it from being opened.
 pub(super) async fn writer(
     path: &Path,
     migrator: &Migrator,
@@ -39,33 +44,178 @@ pub(super) async fn writer(
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"))
         .busy_timeout(BUSY_TIMEOUT)
         .disable_statement_logging();
     let mut connection = options
         .connect()
         .await
-        .map_err(|error| failure(path, &error))?;
-    migrator
-        .run_direct(None, &mut connection, false)
+        .map_err(|error| failure(path, error))?;
+    match prepare(&mut connection, path, migrator).await {
+        Ok(()) => Ok(connection),
+        Err(error) => {
+            close(connection).await;
+            Err(error)
+        }
+    }
+}
+
+/// Opens the file of a day as [`writer`] does, and makes sure that it holds what it should.
+///
+/// # Errors
+/// The same, damage as [`StoreError::DayDamaged`].
+pub(super) async fn day_writer(directory: &Path, day: u32) -> Result<SqliteConnection, StoreError> {
+    let path = day::path(directory, day);
+    let mut connection = writer(&path, &DAY)
         .await
-        .map_err(|error| match error {
-            MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
-                StoreError::NewerSchema {
-                    path: path.to_owned(),
-                }
-            }
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-                failure(path, &error)
-            }
-            other => StoreError::Open {
+        .map_err(|error| damage::of_day(day, error))?;
+    match is_whole(&mut connection).await {
+        Ok(None) => Ok(connection),
+        Ok(Some(missing)) => {
+            close(connection).await;
+            Err(StoreError::DayDamaged {
+                day,
+                reason: format!("{missing} is missing"),
+            })
+        }
+        Err(error) => {
+            close(connection).await;
+            Err(damage::of_day(day, error))
+        }
+    }
+}
+
+/// Closes a connection whose last words no longer matter.
+pub(super) async fn close(connection: SqliteConnection) {
+    if let Err(error) = connection.close().await {
+        tracing::debug!(%error, "a connection did not close in order");
+    }
+}
+
+async fn prepare(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    migrator: &Migrator,
+) -> Result<(), StoreError> {
+    let origin = origin(connection, migrator)
+        .await
+        .map_err(|error| failure(path, error))?;
+    match origin {
+        Origin::Ours => {}
+        Origin::Newer => {
+            return Err(StoreError::NewerSchema {
                 path: path.to_owned(),
-                reason: other.to_string(),
-            },
-        })?;
-    Ok(connection)
+            });
+        }
+        Origin::Foreign(reason) => {
+            return Err(StoreError::Foreign {
+                path: path.to_owned(),
+                reason,
+            });
+        }
+    }
+    for pragma in [
+        format!("PRAGMA cache_size = -{WRITER_CACHE_KIB}"),
+        "PRAGMA journal_mode = WAL".to_owned(),
+        "PRAGMA synchronous = FULL".to_owned(),
+    ] {
+        sqlx::query(AssertSqlSafe(pragma))
+            .execute(&mut *connection)
+            .await
+            .map_err(|error| failure(path, error))?;
+    }
+    let done = migrator.run_direct(None, connection, false).await;
+    done.map_err(|error| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+            failure(path, error)
+        }
+        other => StoreError::Open {
+            path: path.to_owned(),
+            reason: other.to_string(),
+        },
+    })
+}
+
+/// Who made a file, as its table of migrations tells.
+pub(super) enum Origin {
+    /// This netml or an older one; or it is empty.
+    Ours,
+    /// A newer one: it has all that this one knows, and more.
+    Newer,
+    /// Something else, or the table is damaged.
+    Foreign(String),
+}
+
+/// Reads the table of migrations; changes nothing.
+pub(super) async fn origin(
+    connection: &mut SqliteConnection,
+    migrator: &Migrator,
+) -> Result<Origin, sqlx::Error> {
+    let foreign = |reason: &str| Ok(Origin::Foreign(reason.to_owned()));
+    let (tables, ours): (i64, i64) = sqlx::query_as(
+        "SELECT count(*), count(*) FILTER (WHERE name = '_sqlx_migrations') FROM sqlite_schema \
+         WHERE type = 'table'",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if ours == 0 {
+        return match tables {
+            0 => Ok(Origin::Ours),
+            _ => foreign("it holds tables of something else"),
+        };
+    }
+    let applied: Vec<(i64, Vec<u8>, bool)> =
+        sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations ORDER BY version")
+            .fetch_all(connection)
+            .await?;
+    let known: Vec<(i64, &[u8])> = migrator
+        .iter()
+        .map(|step| (step.version, &*step.checksum))
+        .collect();
+    // Steps are applied in order and never change, so one list begins with the other.
+    let equal = applied
+        .iter()
+        .zip(&known)
+        .all(|((version, checksum, success), known)| {
+            (*version, checksum.as_slice()) == *known && *success
+        });
+    Ok(match (equal, applied.len() > known.len()) {
+        (true, false) => Origin::Ours,
+        (true, true) => Origin::Newer,
+        (false, _) => Origin::Foreign("its table of migrations is not netml's".to_owned()),
+    })
+}
+
+/// Columns and indices of a database, by name.
+async fn shape(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(String, String, i64)>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT m.name, c.name || ' ' || c.type, c.pk FROM sqlite_schema m, pragma_table_info(m.name) c \
+         WHERE m.type = 'table' \
+         UNION ALL SELECT name, tbl_name, 0 FROM sqlite_schema WHERE type = 'index' ORDER BY 1, 2",
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// What a day's file lacks of the tables, columns and indices it should have.
+async fn is_whole(connection: &mut SqliteConnection) -> Result<Option<String>, StoreError> {
+    static EXPECTED: OnceCell<Vec<(String, String, i64)>> = OnceCell::const_new();
+    let expected = EXPECTED
+        .get_or_try_init(|| async {
+            let mut model = SqliteConnectOptions::new()
+                .in_memory(true)
+                .connect()
+                .await?;
+            DAY.run_direct(None, &mut model, false)
+                .await
+                .map_err(|error| sqlx::Error::Migrate(Box::new(error)))?;
+            shape(&mut model).await
+        })
+        .await?;
+    let found: HashSet<(String, String, i64)> = shape(connection).await?.into_iter().collect();
+    let missing = expected.iter().find(|part| !found.contains(*part));
+    Ok(missing.map(|(table, part, _)| format!("{part} of {table}")))
 }
 
 /// Read-only connections to a file that exists.
@@ -85,17 +235,36 @@ pub(super) fn readers(path: &Path) -> SqlitePool {
         .connect_lazy_with(options)
 }
 
-fn failure(path: &Path, error: &sqlx::Error) -> StoreError {
-    let path = path.to_owned();
+/// One read-only connection to a file that exists.
+pub(super) async fn reader(path: &Path) -> Result<SqliteConnection, StoreError> {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging()
+        .connect()
+        .await
+        .map_err(|error| failure(path, error))
+}
+
+fn failure(path: &Path, error: sqlx::Error) -> StoreError {
     let code = error
         .as_database_error()
         .and_then(|e| e.code().map(std::borrow::Cow::into_owned));
     match code.as_deref() {
         // SQLITE_NOTADB
-        Some("26") => StoreError::NotSqlite { path },
-        _ => StoreError::Open {
-            path,
-            reason: error.to_string(),
+        Some("26") => StoreError::NotSqlite {
+            path: path.to_owned(),
+        },
+        _ => match damage::reason(&error) {
+            Some(reason) => StoreError::Foreign {
+                path: path.to_owned(),
+                reason,
+            },
+            None => StoreError::Open {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            },
         },
     }
 }

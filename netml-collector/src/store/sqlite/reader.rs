@@ -12,7 +12,7 @@ use sqlx::sqlite::{Sqlite, SqliteRow};
 use sqlx::{QueryBuilder, SqlitePool};
 
 use super::columns::{self, Columns, EVENT_COLUMNS, FLOW_COLUMNS, PACKET_COLUMNS, address_bytes};
-use super::{SqliteStore, day, writer};
+use super::{SqliteStore, damage, day, state, writer};
 use crate::record::{Direction, FlowState, Verdict};
 use crate::store::ledger::{CounterBase, CounterKey};
 use crate::store::{
@@ -33,17 +33,23 @@ const STATEMENT_TIME_MAX: Duration = Duration::from_secs(3);
 const INSTRUCTIONS_PER_LOOK: i32 = 10_000;
 
 /// A read-only connection whose statements end at a deadline.
-pub(super) struct Reader(PoolConnection<Sqlite>);
+pub(super) struct Reader {
+    day: u32,
+    connection: PoolConnection<Sqlite>,
+}
 
 impl Reader {
-    pub(super) async fn acquire(pool: &SqlitePool) -> Result<Self, StoreError> {
-        let mut connection = pool.acquire().await.map_err(StoreError::from)?;
+    pub(super) async fn acquire(day: u32, pool: &SqlitePool) -> Result<Self, StoreError> {
+        let mut connection = pool
+            .acquire()
+            .await
+            .map_err(|error| damage::of_day(day, error.into()))?;
         let deadline = Instant::now() + STATEMENT_TIME_MAX;
         connection
             .lock_handle()
             .await?
             .set_progress_handler(INSTRUCTIONS_PER_LOOK, move || Instant::now() < deadline);
-        Ok(Self(connection))
+        Ok(Self { day, connection })
     }
 
     async fn rows(
@@ -52,20 +58,32 @@ impl Reader {
     ) -> Result<Vec<SqliteRow>, StoreError> {
         query
             .build()
-            .fetch_all(&mut *self.0)
+            .fetch_all(&mut *self.connection)
             .await
-            .map_err(interrupted)
+            .map_err(|error| damage::of_day(self.day, interrupted(error)))
     }
 
-    async fn max_row(&mut self, table: &'static str) -> Result<i64, StoreError> {
-        let rows = self
-            .rows(QueryBuilder::new(format!("SELECT max(id) FROM {table}")))
-            .await?;
+    /// The latest row of a table before a place.
+    async fn last_row(&mut self, table: &'static str, before: i64) -> Result<i64, StoreError> {
+        let mut query = QueryBuilder::new(format!("SELECT max(id) FROM {table} WHERE id < "));
+        query.push_bind(before);
+        let rows = self.rows(query).await?;
         let max = rows
             .first()
             .map(|row| Columns::new(row).next::<Option<i64>>());
         Ok(max.transpose()?.flatten().unwrap_or(0))
     }
+}
+
+/// A walk has to come nearer to its end with every row.
+fn in_order(day: u32, is_so: bool) -> Result<(), StoreError> {
+    if is_so {
+        return Ok(());
+    }
+    Err(StoreError::DayDamaged {
+        day,
+        reason: "its rows are out of order".to_owned(),
+    })
 }
 
 /// SQLITE_INTERRUPT is the deadline's doing.
@@ -85,7 +103,6 @@ struct List<T> {
     columns: &'static str,
     conditions: fn(&mut QueryBuilder<Sqlite>, &Filter),
     decode: fn(u32, &SqliteRow) -> Result<T, StoreError>,
-    id: fn(&T) -> RowId,
 }
 
 impl SqliteStore {
@@ -106,7 +123,6 @@ impl SqliteStore {
                 }
             },
             decode: columns::packet,
-            id: |row: &PacketRow| row.id,
         };
         self.walk(&list, filter, page).await
     }
@@ -121,7 +137,6 @@ impl SqliteStore {
             columns: FLOW_COLUMNS,
             conditions: common_conditions,
             decode: columns::flow,
-            id: |row: &FlowRow| row.id,
         };
         let mut page = self.walk(&list, filter, page).await?;
         // A flow that crossed midnight has a row in both files; the later one stands.
@@ -145,7 +160,6 @@ impl SqliteStore {
             columns: EVENT_COLUMNS,
             conditions: sensor_condition,
             decode: columns::event,
-            id: |row: &EventRow| row.id,
         };
         self.walk(&list, filter, page).await
     }
@@ -160,14 +174,21 @@ impl SqliteStore {
         let mut rows: Vec<T> = Vec::new();
         let days = self.days_back(page.before.day);
         for (index, (day, pool)) in days.iter().enumerate() {
-            let mut reader = Reader::acquire(pool).await?;
-            let newest = reader.max_row(list.table).await?;
+            let mut reader = Reader::acquire(*day, pool).await?;
             let mut before = if *day == page.before.day {
-                page.before.row.min(newest + 1)
+                page.before.row
             } else {
-                newest + 1
+                i64::MAX
             };
-            while before > 1 {
+            loop {
+                // From row to row and not from number to number: those of a damaged file can lie
+                // anywhere.
+                let last = reader.last_row(list.table, before).await?;
+                in_order(*day, last < before)?;
+                before = last.saturating_add(1);
+                if before <= 1 {
+                    break;
+                }
                 let low = (before - WINDOW_ROWS).max(1);
                 let wanted = page.limit - rows.len();
                 let mut query = QueryBuilder::new(format!(
@@ -179,14 +200,18 @@ impl SqliteStore {
                 query
                     .push(" ORDER BY id DESC LIMIT ")
                     .push_bind(i64::try_from(wanted).unwrap_or(i64::MAX));
-                for row in &reader.rows(query).await? {
-                    rows.push((list.decode)(*day, row)?);
+                let found = reader.rows(query).await?;
+                let mut last = before;
+                for row in &found {
+                    let id: i64 = Columns::new(row).next()?;
+                    in_order(*day, id < last && id >= low)?;
+                    last = id;
+                    let decoded = (list.decode)(*day, row);
+                    rows.extend(self.readable((list.table, *day, last), decoded));
                 }
                 let full = rows.len() >= page.limit;
-                before = match rows.last() {
-                    Some(last) if full => (list.id)(last).row,
-                    _ => low,
-                };
+                // Rows left out make room for further ones of the same window.
+                before = if found.len() >= wanted { last } else { low };
                 let more = before > 1 || index + 1 < days.len();
                 if (full || Instant::now() >= deadline) && more {
                     return Ok(Page {
@@ -207,10 +232,10 @@ impl SqliteStore {
 
     /// Whether a later day's file holds the same flow.
     async fn has_later(&self, row: &FlowRow) -> Result<bool, StoreError> {
-        let Some((_, pool)) = self.day_after(row.id.day) else {
+        let Some((day, pool)) = self.day_after(row.id.day) else {
             return Ok(false);
         };
-        Ok(self.select_flow(0, &pool, row.key()).await?.is_some())
+        Ok(self.select_flow(day, &pool, row.key()).await?.is_some())
     }
 
     async fn select_flow(
@@ -219,7 +244,7 @@ impl SqliteStore {
         pool: &SqlitePool,
         key: FlowKey,
     ) -> Result<Option<FlowRow>, StoreError> {
-        let mut reader = Reader::acquire(pool).await?;
+        let mut reader = Reader::acquire(day, pool).await?;
         let mut query = QueryBuilder::new(format!(
             "SELECT {FLOW_COLUMNS} FROM flows WHERE stream_id = "
         ));
@@ -228,7 +253,11 @@ impl SqliteStore {
             .push(" AND flow_id = ")
             .push_bind(key.flow_id.cast_signed());
         let rows = reader.rows(query).await?;
-        rows.first().map(|row| columns::flow(day, row)).transpose()
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let place = ("flows", day, Columns::new(row).next()?);
+        Ok(self.readable(place, columns::flow(day, row)))
     }
 
     pub(super) async fn read_flow(&self, key: FlowKey) -> Result<Option<FlowRow>, StoreError> {
@@ -255,8 +284,8 @@ impl SqliteStore {
         // The first step is the one that `from` lies in.
         let from = range.from_unix_s.div_euclid(step.seconds()) * step.seconds();
         let mut points: BTreeMap<i64, TrafficPoint> = BTreeMap::new();
-        for (_, pool) in self.days_from(range.from_unix_s) {
-            let mut reader = Reader::acquire(&pool).await?;
+        for (day, pool) in self.days_from(range.from_unix_s) {
+            let mut reader = Reader::acquire(day, &pool).await?;
             let mut query = QueryBuilder::new(format!("SELECT * FROM {table} WHERE unix_s >= "));
             query
                 .push_bind(from)
@@ -271,7 +300,10 @@ impl SqliteStore {
                     .push_bind(interface.to_owned());
             }
             for row in &reader.rows(query).await? {
-                let point = writer::traffic_point(row)?;
+                let place = (table, day, Columns::new(row).next().unwrap_or(0));
+                let Some(point) = self.readable(place, writer::traffic_point(row)) else {
+                    continue;
+                };
                 points
                     .entry(point.unix_s)
                     .or_insert_with(|| TrafficPoint {
@@ -293,8 +325,8 @@ impl SqliteStore {
     ) -> Result<Talkers, StoreError> {
         let mut sums: HashMap<String, Volume> = HashMap::new();
         let mut other = Volume::default();
-        for (_, pool) in self.days_from(range.from_unix_s) {
-            let mut reader = Reader::acquire(&pool).await?;
+        for (day, pool) in self.days_from(range.from_unix_s) {
+            let mut reader = Reader::acquire(day, &pool).await?;
             // `total` is a float: exact up to 2^53, and it cannot overflow.
             let mut query = QueryBuilder::new(
                 "SELECT key, CAST(total(bytes) AS INTEGER), CAST(total(packets) AS INTEGER), \
@@ -308,7 +340,10 @@ impl SqliteStore {
                 .push_bind(dimension as i32)
                 .push(" GROUP BY key");
             for row in &reader.rows(query).await? {
-                let (key, volume) = writer::talker(row)?;
+                let place = ("talkers", day, range.from_unix_s);
+                let Some((key, volume)) = self.readable(place, writer::talker(row)) else {
+                    continue;
+                };
                 if key.is_empty() {
                     other.add(volume);
                 } else {
@@ -321,11 +356,11 @@ impl SqliteStore {
 
     pub(super) async fn read_totals(&self, sensor: Option<&str>) -> Result<Totals, StoreError> {
         let mut totals = Totals::default();
-        let Some((_, pool)) = self.days_back(u32::MAX).into_iter().next() else {
+        let Some((day, pool)) = self.days_back(u32::MAX).into_iter().next() else {
             return Ok(totals);
         };
-        let mut reader = Reader::acquire(&pool).await?;
-        let mut query = QueryBuilder::new(writer::COUNTER_SELECT);
+        let mut reader = Reader::acquire(day, &pool).await?;
+        let mut query = QueryBuilder::new(state::COUNTER_SELECT);
         query.push(" WHERE TRUE");
         let filter = Filter {
             sensor: sensor.map(str::to_owned),
@@ -333,8 +368,11 @@ impl SqliteStore {
         };
         sensor_condition(&mut query, &filter);
         let rows = reader.rows(query).await?;
-        let counters: Vec<(CounterKey, CounterBase, i64)> =
-            rows.iter().map(writer::counter).collect::<Result<_, _>>()?;
+        let counters: Vec<(CounterKey, CounterBase, i64)> = rows
+            .iter()
+            .map(state::counter)
+            .collect::<Result<_, _>>()
+            .map_err(|error| damage::of_day(day, error))?;
         add_present(&mut totals, counters);
 
         let mut query = QueryBuilder::new(
@@ -344,19 +382,10 @@ impl SqliteStore {
         let mut present = Present::default();
         let mut counts: Vec<(String, u64, Verdict, u64)> = Vec::new();
         for row in &reader.rows(query).await? {
-            let mut at = Columns::new(row);
-            let stream_id = at.id()?;
-            let verdict = at.named(Verdict::of_number)?;
-            let flows = at.next::<i64>()?;
-            let updated_unix_ms: i64 = at.next()?;
-            let sensor: String = at.next()?;
+            let (sensor, stream_id, verdict, flows, updated_unix_ms) =
+                verdict_total(row).map_err(|error| damage::of_day(day, error))?;
             present.note(&sensor, stream_id, updated_unix_ms);
-            counts.push((
-                sensor,
-                stream_id,
-                verdict,
-                u64::try_from(flows).unwrap_or(0),
-            ));
+            counts.push((sensor, stream_id, verdict, flows));
         }
         for (sensor, stream_id, verdict, flows) in counts {
             if present.is(&sensor, stream_id)
@@ -393,6 +422,16 @@ impl SqliteStore {
             .map(|(day, pool)| (*day, pool.clone()))
             .collect()
     }
+}
+
+/// Sensor, stream, verdict, flows and when they were stored.
+fn verdict_total(row: &SqliteRow) -> Result<(String, u64, Verdict, u64, i64), StoreError> {
+    let mut at = Columns::new(row);
+    let stream_id = at.id()?;
+    let verdict = at.named(Verdict::of_number)?;
+    let flows = u64::try_from(at.next::<i64>()?).unwrap_or(0);
+    let updated_unix_ms = at.next()?;
+    Ok((at.next()?, stream_id, verdict, flows, updated_unix_ms))
 }
 
 /// The stream each sensor wrote to last: that of its present start.

@@ -3,26 +3,28 @@
 //! Shell. Nothing is rewritten: what a file holds goes with it, in the time of closing and removing
 //! it. Watermarks are carried from file to file, so a batch of a day that is gone is still known as
 //! resent. A read that is going on is waited for; one that comes meanwhile may fail and succeeds when
-//! asked again.
+//! asked again. Files of a day that were set aside as damaged count among its bytes and go with it.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::PoisonError;
 
-use super::{SqliteStore, day};
+use super::{SqliteStore, damage, day};
 use crate::store::{Retention, Size, StoreError};
-
-/// A day file, its log and the log's index.
-const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
 impl SqliteStore {
     pub(super) async fn remove_oldest(&self, retention: Retention) -> Result<Vec<u32>, StoreError> {
         let mut removed = Vec::new();
         loop {
-            let days: Vec<u32> = self.days().keys().copied().collect();
+            let served: Vec<u32> = self.days().keys().copied().collect();
+            let set_aside = damage::set_aside_days(&self.directory)?;
+            let mut days = [served.clone(), set_aside].concat();
+            days.sort_unstable();
+            days.dedup();
             // The latest is being written, and the next one takes its watermarks from it.
-            let [oldest, _, ..] = days[..] else {
-                return Ok(removed);
+            let oldest = match (days.first(), served.last()) {
+                (Some(oldest), Some(latest)) if oldest < latest => *oldest,
+                _ => return Ok(removed),
             };
             let most = |most: u32| days.len() > usize::try_from(most.max(1)).unwrap_or(usize::MAX);
             let too_many = retention.days_max.is_some_and(most);
@@ -41,7 +43,7 @@ impl SqliteStore {
             if let Some(pool) = pool {
                 pool.close().await;
             }
-            for file in self.files_of(oldest) {
+            for file in self.files_of(oldest)? {
                 match std::fs::remove_file(&file) {
                     Err(source) if source.kind() != ErrorKind::NotFound => {
                         // Out of sight already; the next start finds the file and tries again.
@@ -56,11 +58,13 @@ impl SqliteStore {
 
     fn bytes_of(&self, days: &[u32]) -> Result<u64, StoreError> {
         let mut bytes = 0;
-        for file in days.iter().flat_map(|day| self.files_of(*day)) {
-            match std::fs::metadata(&file) {
-                Ok(metadata) => bytes += metadata.len(),
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(source) => return Err(StoreError::Directory { path: file, source }),
+        for day in days {
+            for file in self.files_of(*day)? {
+                match std::fs::metadata(&file) {
+                    Ok(metadata) => bytes += metadata.len(),
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(source) => return Err(StoreError::Directory { path: file, source }),
+                }
             }
         }
         Ok(bytes)
@@ -73,7 +77,10 @@ impl SqliteStore {
             days: days.len() as u64,
             ..Size::default()
         };
-        for [file, log, index] in days.iter().map(|day| self.files_of(*day)) {
+        let files = days
+            .iter()
+            .map(|day| day::with_logs(&day::path(&self.directory, *day)));
+        for [file, log, index] in files {
             let bytes = |path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
             let wal_bytes = bytes(log);
             size.wal_bytes += wal_bytes;
@@ -82,12 +89,14 @@ impl SqliteStore {
         size
     }
 
-    fn files_of(&self, day: u32) -> [PathBuf; 3] {
-        let path = day::path(&self.directory, day);
-        SUFFIXES.map(|suffix| {
-            let mut name = path.clone().into_os_string();
-            name.push(suffix);
-            name.into()
-        })
+    /// The files of a day, those set aside among them.
+    fn files_of(&self, day: u32) -> Result<Vec<PathBuf>, StoreError> {
+        let set_aside = damage::set_aside_files(&self.directory)?;
+        let databases = set_aside
+            .into_iter()
+            .filter(|(of, _, _)| *of == day)
+            .map(|(_, _, path)| path)
+            .chain([day::path(&self.directory, day)]);
+        Ok(databases.flat_map(|path| day::with_logs(&path)).collect())
     }
 }

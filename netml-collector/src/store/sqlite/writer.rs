@@ -1,17 +1,17 @@
 //! The one writer: applies a [`Plan`] to the day's file in one transaction.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection as _, SqliteConnection};
 
-use super::columns::{self, Columns, from_json, to_json};
-use super::{day, open};
-use crate::record::{CounterTotals, Direction, SensorBatch, Verdict};
+use super::columns::{self, Columns, to_json};
+use super::state::{self, State, watermark_select};
+use super::{damage, open};
+use crate::record::{SensorBatch, Verdict};
 use crate::store::ledger::{
-    COUNTER_BASES_MAX, CounterBase, CounterKey, FLOW_BASES_MAX, FlowBase, Ledger, Plan,
-    WATERMARKS_MAX, Watermark,
+    CounterBase, CounterKey, FLOW_BASES_MAX, FlowBase, Ledger, Plan, Watermark,
 };
 use crate::store::talkers::{Changes, Minute};
 use crate::store::{
@@ -22,20 +22,15 @@ use crate::store::{
 /// Minutes of talkers kept in memory; the oldest beyond it is closed.
 const OPEN_MINUTES_MAX: usize = 3;
 
-/// State of streams, counters and verdict counts not touched for this long is not carried into a
-/// new day's file: 30 days.
-const CARRY_AGE_MAX_MS: i64 = 30 * 86_400_000;
-
-/// Most rows of each kind of state carried into a new day's file, latest first.
-const CARRY_ROWS_MAX: i64 = 10_000;
+/// No day holds as many rows: a number beyond it was not given here.
+const ROWS_MAX: i64 = 1 << 53;
 
 /// The open file of the day and the state that appends build on.
 pub(super) struct Writer {
-    directory: PathBuf,
     day: u32,
     connection: SqliteConnection,
-    /// The day before, to find flows that cross midnight.
-    previous: Option<SqliteConnection>,
+    /// The day before and its file, to find flows that cross midnight.
+    previous: Option<(u32, SqliteConnection)>,
     ledger: Ledger,
     minutes: BTreeMap<i64, BTreeMap<Dimension, Minute>>,
     health_minute: HashMap<String, i64>,
@@ -44,42 +39,107 @@ pub(super) struct Writer {
     next_event: i64,
 }
 
+/// What a writer starts with.
+struct Start {
+    ledger: Ledger,
+    next_packet: i64,
+    next_flow: i64,
+    next_event: i64,
+}
+
+impl Start {
+    async fn load(
+        connection: &mut SqliteConnection,
+        directory: &Path,
+        day: u32,
+        previous: &mut Option<(u32, SqliteConnection)>,
+    ) -> Result<Self, StoreError> {
+        let here = |error| damage::of_day(day, error);
+        if !state::is_carried(connection).await.map_err(here)? {
+            let mut sources = Vec::new();
+            let previous_day = match previous {
+                Some((previous_day, previous)) => {
+                    let state = State::read(previous)
+                        .await
+                        .map_err(|error| damage::of_day(*previous_day, error))?;
+                    sources.push(state);
+                    Some(*previous_day)
+                }
+                None => None,
+            };
+            let set_aside = state::of_set_aside(directory, previous_day).await?;
+            sources.extend(set_aside.into_iter().map(|(_, state)| state));
+            // Nothing, unless the file was cut off from its mark.
+            sources.push(State::read(connection).await.map_err(here)?);
+            state::carry(connection, &sources).await.map_err(here)?;
+        }
+        let ledger = Ledger {
+            watermarks: state::watermarks(connection).await.map_err(here)?,
+            counters: state::counters(connection).await.map_err(here)?,
+            // In its full size from the start: it fills within minutes and then keeps it.
+            flows: HashMap::with_capacity(FLOW_BASES_MAX),
+        };
+        let mut next = [0; 3];
+        for (next, sql) in next.iter_mut().zip([
+            "SELECT max(id) FROM packets",
+            "SELECT max(id) FROM flows",
+            "SELECT max(id) FROM events",
+        ]) {
+            *next = next_id(connection, sql).await.map_err(here)?;
+        }
+        let [next_packet, next_flow, next_event] = next;
+        Ok(Self {
+            ledger,
+            next_packet,
+            next_flow,
+            next_event,
+        })
+    }
+}
+
 impl Writer {
-    /// Opens the file of `day`, made from the state of `previous_day` if it is new.
+    /// Opens the file of `day`; a new one begins with the state of `previous_day`.
+    ///
+    /// # Errors
+    /// Damage names the day whose file it is in.
     pub(super) async fn open(
         directory: &Path,
         day: u32,
         previous_day: Option<u32>,
     ) -> Result<Self, StoreError> {
-        let mut connection = open::writer(&day::path(directory, day), &open::DAY).await?;
-        carry(&mut connection, directory, previous_day).await?;
+        let mut connection = open::day_writer(directory, day).await?;
         let previous = match previous_day {
-            Some(previous_day) => {
-                Some(open::writer(&day::path(directory, previous_day), &open::DAY).await?)
-            }
+            // Also brings an older file's schema up to date before it is read.
+            Some(previous_day) => match open::day_writer(directory, previous_day).await {
+                Ok(previous) => Some((previous_day, previous)),
+                Err(error) => {
+                    open::close(connection).await;
+                    return Err(error);
+                }
+            },
             None => None,
         };
-        let ledger = Ledger {
-            watermarks: load_watermarks(&mut connection).await?,
-            counters: load_counters(&mut connection).await?,
-            // In its full size from the start: it fills within minutes and then keeps it.
-            flows: HashMap::with_capacity(FLOW_BASES_MAX),
-        };
-        let next_packet = next_id(&mut connection, "SELECT max(id) FROM packets").await?;
-        let next_flow = next_id(&mut connection, "SELECT max(id) FROM flows").await?;
-        let next_event = next_id(&mut connection, "SELECT max(id) FROM events").await?;
-        Ok(Self {
-            directory: directory.to_owned(),
-            day,
-            connection,
-            previous,
-            ledger,
-            minutes: BTreeMap::new(),
-            health_minute: HashMap::new(),
-            next_packet,
-            next_flow,
-            next_event,
-        })
+        let mut previous = previous;
+        match Start::load(&mut connection, directory, day, &mut previous).await {
+            Ok(start) => Ok(Self {
+                day,
+                connection,
+                previous,
+                ledger: start.ledger,
+                minutes: BTreeMap::new(),
+                health_minute: HashMap::new(),
+                next_packet: start.next_packet,
+                next_flow: start.next_flow,
+                next_event: start.next_event,
+            }),
+            Err(error) => {
+                open::close(connection).await;
+                if let Some((_, previous)) = previous {
+                    open::close(previous).await;
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Day of the open file.
@@ -87,27 +147,45 @@ impl Writer {
         self.day
     }
 
+    /// Whether it holds the file of a day open.
+    pub(super) fn uses(&self, day: u32) -> bool {
+        let previous = self.previous.as_ref();
+        self.day == day || previous.is_some_and(|(previous, _)| *previous == day)
+    }
+
     /// Closes the files; the day's log is folded into its file.
     pub(super) async fn close(mut self) -> Result<(), StoreError> {
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+        let folded = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
             .execute(&mut self.connection)
-            .await?;
-        self.connection.close().await?;
-        if let Some(previous) = self.previous {
-            previous.close().await?;
-        }
+            .await;
+        let day = self.day;
+        self.abandon().await;
+        folded.map_err(|error| damage::of_day(day, error.into()))?;
         Ok(())
     }
 
-    /// Closes the day and opens the next one.
-    pub(super) async fn turn(self, day: u32) -> Result<Self, StoreError> {
-        let (directory, previous_day) = (self.directory.clone(), self.day);
-        self.close().await?;
-        Self::open(&directory, day, Some(previous_day)).await
+    /// Closes the files as they are.
+    pub(super) async fn abandon(self) {
+        open::close(self.connection).await;
+        if let Some((_, previous)) = self.previous {
+            open::close(previous).await;
+        }
     }
 
     /// Stores batches. After an error the writer's state may differ from the file: open anew.
+    ///
+    /// # Errors
+    /// Damage names the day whose file it is in.
     pub(super) async fn append(
+        &mut self,
+        batches: &[SensorBatch],
+        received_unix_ms: i64,
+    ) -> Result<Appended, StoreError> {
+        let appended = self.store(batches, received_unix_ms).await;
+        appended.map_err(|error| damage::of_day(self.day, error))
+    }
+
+    async fn store(
         &mut self,
         batches: &[SensorBatch],
         received_unix_ms: i64,
@@ -222,12 +300,12 @@ impl Writer {
     ) -> Result<HashMap<u64, Watermark>, StoreError> {
         let mut found = HashMap::new();
         for stream_id in stream_ids {
-            let row =
-                sqlx::query("SELECT stream_id, sensor, seq FROM watermarks WHERE stream_id = ?")
-                    .bind(stream_id.cast_signed())
-                    .fetch_optional(&mut self.connection)
-                    .await?;
-            found.extend(row.as_ref().map(watermark).transpose()?);
+            let row = sqlx::query(concat!(watermark_select!(), " WHERE stream_id = ?"))
+                .bind(stream_id.cast_signed())
+                .fetch_optional(&mut self.connection)
+                .await?;
+            let row = row.as_ref().map(state::watermark).transpose()?;
+            found.extend(row.map(|(stream_id, watermark, _)| (stream_id, watermark)));
         }
         Ok(found)
     }
@@ -239,7 +317,7 @@ impl Writer {
     ) -> Result<HashMap<CounterKey, CounterBase>, StoreError> {
         let mut found = HashMap::new();
         for key in keys {
-            let mut query = sqlx::QueryBuilder::new(COUNTER_SELECT);
+            let mut query = sqlx::QueryBuilder::new(state::COUNTER_SELECT);
             query
                 .push(" WHERE sensor = ")
                 .push_bind(key.sensor.clone())
@@ -251,7 +329,7 @@ impl Writer {
                 .push_bind(key.attach_id.cast_signed());
             let row = query.build().fetch_optional(&mut self.connection).await?;
             if let Some(row) = row {
-                let (key, base, _) = counter(&row)?;
+                let (key, base, _) = state::counter(&row)?;
                 found.insert(key, base);
             }
         }
@@ -267,10 +345,11 @@ impl Writer {
         for key in keys {
             let mut base = select_base(&mut self.connection, *key).await?;
             if base.is_none()
-                && let Some(previous) = &mut self.previous
+                && let Some((day, previous)) = &mut self.previous
             {
                 base = select_base(previous, *key)
-                    .await?
+                    .await
+                    .map_err(|error| damage::of_day(*day, error))?
                     .map(|base| FlowBase { row: None, ..base });
             }
             found.extend(base.map(|base| (*key, base)));
@@ -281,7 +360,10 @@ impl Writer {
 
 async fn next_id(connection: &mut SqliteConnection, sql: &'static str) -> Result<i64, StoreError> {
     let last: Option<i64> = sqlx::query_scalar(sql).fetch_one(connection).await?;
-    Ok(last.unwrap_or(0) + 1)
+    match last.unwrap_or(0) {
+        last if last < ROWS_MAX => Ok(last + 1),
+        _ => Err(StoreError::Damaged("row number")),
+    }
 }
 
 async fn select_base(
@@ -306,129 +388,6 @@ async fn select_base(
         })
     })
     .transpose()
-}
-
-/// Copies the lasting state of the day before into a new file, once.
-async fn carry(
-    connection: &mut SqliteConnection,
-    directory: &Path,
-    previous_day: Option<u32>,
-) -> Result<(), StoreError> {
-    let carried: Option<i64> = sqlx::query_scalar("SELECT one FROM carried")
-        .fetch_optional(&mut *connection)
-        .await?;
-    if carried.is_some() {
-        return Ok(());
-    }
-    if let Some(previous_day) = previous_day {
-        // Also brings an older file's schema up to date before it is read.
-        let path = day::path(directory, previous_day);
-        open::writer(&path, &open::DAY).await?.close().await?;
-        sqlx::query("ATTACH DATABASE ? AS previous")
-            .bind(path.to_string_lossy().into_owned())
-            .execute(&mut *connection)
-            .await?;
-    }
-    let mut transaction = connection.begin().await?;
-    if previous_day.is_some() {
-        for sql in [
-            "INSERT INTO watermarks SELECT * FROM previous.watermarks WHERE updated_unix_ms > \
-             (SELECT max(updated_unix_ms) FROM previous.watermarks) - ? \
-             ORDER BY updated_unix_ms DESC LIMIT ?",
-            "INSERT INTO counter_bases SELECT * FROM previous.counter_bases WHERE updated_unix_ms > \
-             (SELECT max(updated_unix_ms) FROM previous.counter_bases) - ? \
-             ORDER BY updated_unix_ms DESC LIMIT ?",
-            "INSERT INTO verdict_totals SELECT * FROM previous.verdict_totals WHERE updated_unix_ms > \
-             (SELECT max(updated_unix_ms) FROM previous.verdict_totals) - ? \
-             ORDER BY updated_unix_ms DESC LIMIT ?",
-        ] {
-            sqlx::query(sql)
-                .bind(CARRY_AGE_MAX_MS)
-                .bind(CARRY_ROWS_MAX)
-                .execute(&mut *transaction)
-                .await?;
-        }
-    }
-    sqlx::query("INSERT INTO carried VALUES (1)")
-        .execute(&mut *transaction)
-        .await?;
-    transaction.commit().await?;
-    if previous_day.is_some() {
-        sqlx::query("DETACH DATABASE previous")
-            .execute(connection)
-            .await?;
-    }
-    Ok(())
-}
-
-async fn load_watermarks(
-    connection: &mut SqliteConnection,
-) -> Result<HashMap<u64, Watermark>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT stream_id, sensor, seq FROM watermarks ORDER BY updated_unix_ms DESC LIMIT ?",
-    )
-    .bind(WATERMARKS_MAX as i64)
-    .fetch_all(connection)
-    .await?;
-    rows.iter().map(watermark).collect()
-}
-
-/// A row of `stream_id, sensor, seq`.
-fn watermark(row: &SqliteRow) -> Result<(u64, Watermark), StoreError> {
-    let mut at = Columns::new(row);
-    Ok((
-        at.id()?,
-        Watermark {
-            sensor: at.next()?,
-            seq: at.count()?,
-        },
-    ))
-}
-
-async fn load_counters(
-    connection: &mut SqliteConnection,
-) -> Result<HashMap<CounterKey, CounterBase>, StoreError> {
-    let mut query = sqlx::QueryBuilder::new(COUNTER_SELECT);
-    query
-        .push(" ORDER BY updated_unix_ms DESC LIMIT ")
-        .push_bind(COUNTER_BASES_MAX as i64);
-    let rows = query.build().fetch_all(connection).await?;
-    rows.iter()
-        .map(|row| counter(row).map(|(key, base, _)| (key, base)))
-        .collect()
-}
-
-/// Columns of [`counter`].
-pub(super) const COUNTER_SELECT: &str = "SELECT sensor, interface, direction, attach_id, unix_ns, \
-     packets, bytes, frames, recorded, mapped, lost, protocol_packets, protocol_bytes, stream_id, \
-     updated_unix_ms FROM counter_bases";
-
-/// A counter and when it was stored (unix milliseconds), selected with [`COUNTER_SELECT`].
-pub(super) fn counter(row: &SqliteRow) -> Result<(CounterKey, CounterBase, i64), StoreError> {
-    let mut at = Columns::new(row);
-    let key = CounterKey {
-        sensor: at.next()?,
-        interface: at.next()?,
-        direction: at.named(Direction::of_number)?,
-        attach_id: at.id()?,
-    };
-    let unix_ns = at.next()?;
-    let totals = CounterTotals {
-        packets: at.count()?,
-        bytes: at.count()?,
-        frames: at.count()?,
-        recorded: at.count()?,
-        mapped: at.count()?,
-        lost: from_json(at.next()?, "lost")?,
-        protocol_packets: from_json(at.next()?, "protocol packets")?,
-        protocol_bytes: from_json(at.next()?, "protocol bytes")?,
-    };
-    let base = CounterBase {
-        stream_id: at.id()?,
-        unix_ns,
-        totals,
-    };
-    Ok((key, base, at.next()?))
 }
 
 /// Adds to the seconds, minutes and hours.
@@ -492,38 +451,10 @@ async fn store_state(
     received_unix_ms: i64,
 ) -> Result<(), StoreError> {
     for (stream_id, watermark) in &plan.watermarks {
-        sqlx::query("INSERT OR REPLACE INTO watermarks VALUES (?, ?, ?, ?)")
-            .bind(stream_id.cast_signed())
-            .bind(watermark.sensor.clone())
-            .bind(watermark.seq.cast_signed())
-            .bind(received_unix_ms)
-            .execute(&mut *connection)
-            .await?;
+        state::set_watermark(connection, *stream_id, watermark, received_unix_ms).await?;
     }
     for (key, base) in &plan.counters {
-        let totals = &base.totals;
-        sqlx::query(
-            "INSERT OR REPLACE INTO counter_bases (sensor, interface, direction, attach_id, unix_ns, \
-             packets, bytes, frames, recorded, mapped, lost, protocol_packets, protocol_bytes, \
-             updated_unix_ms, stream_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(key.sensor.clone())
-        .bind(key.interface.clone())
-        .bind(key.direction.number())
-        .bind(key.attach_id.cast_signed())
-        .bind(base.unix_ns)
-        .bind(totals.packets.cast_signed())
-        .bind(totals.bytes.cast_signed())
-        .bind(totals.frames.cast_signed())
-        .bind(totals.recorded.cast_signed())
-        .bind(totals.mapped.cast_signed())
-        .bind(to_json(&totals.lost, "lost")?)
-        .bind(to_json(&totals.protocol_packets, "protocol packets")?)
-        .bind(to_json(&totals.protocol_bytes, "protocol bytes")?)
-        .bind(received_unix_ms)
-        .bind(base.stream_id.cast_signed())
-        .execute(&mut *connection)
-        .await?;
+        state::set_counter(connection, key, base, received_unix_ms).await?;
     }
     for ((stream_id, verdict), (sensor, change)) in &plan.verdicts {
         sqlx::query(
