@@ -14,7 +14,7 @@ use netml_proto::token::hex;
 /// Arguments that cannot be meant: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Misuse(String);
+pub(crate) struct Misuse(pub(crate) String);
 
 /// `netml-collector ca`.
 #[derive(Subcommand)]

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod export;
 pub mod health;
 pub mod ingest;
 pub mod live;

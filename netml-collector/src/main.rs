@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use certificates::{CaCommand, EnrollCommand, Misuse};
 use clap::{Parser, Subcommand};
+use maintenance::DataCommand;
 use netml_collector::server::{self, Settings, StartError};
 use netml_collector::store::Retention;
 use netml_collector::web::guard::Token;
@@ -16,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 mod certificates;
+mod maintenance;
 mod service;
 
 /// Stores what sensors see and serves the live dashboard.
@@ -56,6 +58,8 @@ enum Command {
     /// Lets sensors in.
     #[command(subcommand)]
     Enroll(EnrollCommand),
+    #[command(flatten)]
+    Data(DataCommand),
     /// Shuts a sensor out: its certificates and tokens are void, within 10 s for one connected.
     Revoke {
         /// The sensor.
@@ -102,6 +106,7 @@ fn main() -> ExitCode {
         }
         Command::Ca(command) => certificates::authority(&command),
         Command::Enroll(command) => certificates::enroll(&command),
+        Command::Data(command) => maintenance::run(command),
         Command::Revoke { name, data } => certificates::revoke(&name, &data),
     };
     match done {

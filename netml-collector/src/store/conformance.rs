@@ -19,7 +19,7 @@ use crate::record::{
 };
 
 /// 2026-11-22 23:59:30 UTC.
-pub(super) const START_S: i64 = 1_795_391_970;
+pub(crate) const START_S: i64 = 1_795_391_970;
 
 pub(super) fn name(name: &str) -> SensorName {
     SensorName::parse(name).unwrap()
@@ -205,7 +205,7 @@ pub(super) fn batch(
 }
 
 /// The story: what is appended together, and when. Sixty groups, a second apart.
-fn story() -> Vec<(Vec<SensorBatch>, i64)> {
+pub(crate) fn story() -> Vec<(Vec<SensorBatch>, i64)> {
     let mut groups = Vec::new();
     let mut seq = 1;
     for n in 0..60u64 {
@@ -320,6 +320,13 @@ fn filters() -> Vec<Filter> {
         },
         Filter {
             kind: Some("scan".to_owned()),
+            ..any.clone()
+        },
+        Filter {
+            seen: Some(Range {
+                from_unix_s: START_S + 7,
+                to_unix_s: START_S + 44,
+            }),
             ..any.clone()
         },
         Filter {

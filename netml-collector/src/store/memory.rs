@@ -371,7 +371,8 @@ impl Store for MemoryStore {
             request,
             |row| {
                 let p = &row.packet;
-                filter.sensor.as_ref().is_none_or(|s| *s == row.sensor)
+                filter.admits_time(p.unix_ns, p.unix_ns)
+                    && filter.sensor.as_ref().is_none_or(|s| *s == row.sensor)
                     && filter.verdict.is_none_or(|v| v == p.verdict)
                     && filter.kind.as_ref().is_none_or(|k| *k == p.kind)
                     && filter.ip_protocol.is_none_or(|n| n == p.ip_protocol)
@@ -397,7 +398,8 @@ impl Store for MemoryStore {
             request,
             |row| {
                 let f = &row.flow;
-                filter.sensor.as_ref().is_none_or(|s| *s == row.sensor)
+                filter.admits_time(f.first_unix_ns, f.last_unix_ns)
+                    && filter.sensor.as_ref().is_none_or(|s| *s == row.sensor)
                     && filter.verdict.is_none_or(|v| v == f.verdict)
                     && filter.kind.as_ref().is_none_or(|k| *k == f.kind)
                     && filter.ip_protocol.is_none_or(|n| n == f.ip_protocol)
@@ -424,7 +426,11 @@ impl Store for MemoryStore {
             self.kept().events(),
             |row| row.id,
             request,
-            |row| filter.sensor.as_ref().is_none_or(|s| *s == row.sensor),
+            |row| {
+                let at = row.event.unix_ns;
+                filter.admits_time(at, at)
+                    && filter.sensor.as_ref().is_none_or(|s| *s == row.sensor)
+            },
         ))
     }
 

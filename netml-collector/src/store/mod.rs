@@ -15,10 +15,12 @@ use crate::record::{
 };
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 #[cfg(test)]
 mod damage_tests;
 pub mod ledger;
+#[cfg(test)]
+mod maintenance_tests;
 pub mod memory;
 pub mod sqlite;
 pub mod talkers;
@@ -86,6 +88,43 @@ pub enum StoreError {
         /// What it lacks.
         reason: String,
     },
+    /// A directory that is no data directory.
+    #[error(
+        "{path} holds no meta.db: it is no data directory of a collector; choose another with --data"
+    )]
+    NoStore {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A place that has to be free.
+    #[error(
+        "{path} is not empty and nothing is overwritten; name a directory that is not there yet"
+    )]
+    NotEmpty {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A copy cannot be written; what was begun is removed.
+    #[error("{path} cannot be written: {source}")]
+    Unwritable {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A backup with a fault.
+    #[error(
+        "{path} is not whole: {fault}; netml-collector check tells all, and without that file the rest can be restored"
+    )]
+    NotWhole {
+        /// Which file.
+        path: PathBuf,
+        /// The first fault.
+        fault: String,
+    },
+    /// A store that was opened to be read.
+    #[error("the store was opened to be read only")]
+    ReadOnly,
     /// A day's file cannot be read. Within a store that serves, such a file is set aside.
     #[error("the file of day {day} is damaged: {reason}")]
     DayDamaged {
@@ -413,6 +452,17 @@ pub struct Range {
     pub to_unix_s: i64,
 }
 
+impl Range {
+    /// The same in nanoseconds, as far as they reach.
+    #[must_use]
+    pub const fn unix_ns(self) -> (i64, i64) {
+        (
+            self.from_unix_s.saturating_mul(1_000_000_000),
+            self.to_unix_s.saturating_mul(1_000_000_000),
+        )
+    }
+}
+
 /// Which packets, flows or events are wanted; unset fields admit everything.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
@@ -430,6 +480,20 @@ pub struct Filter {
     pub direction: Option<Direction>,
     /// Sensor.
     pub sensor: Option<String>,
+    /// When: of packets and events their time; flows of which some part lies within.
+    pub seen: Option<Range>,
+}
+
+impl Filter {
+    /// Whether something that was there from one time to another (unix nanoseconds, both included) is
+    /// within [`Self::seen`].
+    #[must_use]
+    pub fn admits_time(&self, first_unix_ns: i64, last_unix_ns: i64) -> bool {
+        self.seen.is_none_or(|range| {
+            let (from, to) = range.unix_ns();
+            first_unix_ns < to && last_unix_ns >= from
+        })
+    }
 }
 
 /// A page of a list, newest first.
@@ -579,7 +643,7 @@ pub trait Store: Send + Sync {
     /// One flow as it stands.
     fn flow(&self, key: FlowKey) -> BoxFuture<'_, Result<Option<FlowRow>, StoreError>>;
 
-    /// A page of events; only [`Filter::sensor`] applies.
+    /// A page of events; only [`Filter::sensor`] and [`Filter::seen`] apply.
     fn events<'a>(
         &'a self,
         filter: &'a Filter,

@@ -28,7 +28,7 @@ const EXPORT_ROWS_MAX: usize = 5_000_000;
 const ROWS_MAX_HEADER: &str = "x-netml-rows-max";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Format {
+pub(crate) enum Format {
     Csv,
     Ndjson,
 }
@@ -247,7 +247,7 @@ async fn page(
     }
 }
 
-fn encode<T: Serialize + Columns>(
+pub(crate) fn encode<T: Serialize + Columns>(
     items: &[T],
     format: Format,
     first: bool,
@@ -280,7 +280,7 @@ fn encode<T: Serialize + Columns>(
 }
 
 /// Columns of a table's CSV, by their names in JSON.
-trait Columns {
+pub(crate) trait Columns {
     const COLUMNS: &'static [&'static str];
 }
 

@@ -20,7 +20,7 @@ mod api;
 mod assets;
 pub mod connections;
 pub mod error;
-mod export;
+pub(crate) mod export;
 pub mod guard;
 mod health;
 pub mod live;

@@ -18,10 +18,10 @@ const BATCHES_MAX: u64 = 200;
 const RECORDS: u64 = 500;
 
 /// A file system of a few megabytes, gone at drop.
-struct SmallDisk(TempDir);
+pub(crate) struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    fn mount() -> Option<Self> {
+    pub(crate) fn mount() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=8m,mode=700", "netml-test"])
@@ -32,8 +32,12 @@ impl SmallDisk {
             .then_some(Self(directory))
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
     fn data(&self) -> PathBuf {
-        self.0.path().join("data")
+        self.path().join("data")
     }
 
     fn ballast(&self) -> PathBuf {
@@ -41,7 +45,7 @@ impl SmallDisk {
     }
 
     /// Takes all room that is left.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut file = File::create(self.ballast()).unwrap();
         loop {
             match file.write(&[0; 4_096]) {

@@ -9,6 +9,7 @@
 mod api;
 mod connections;
 mod damaged;
+mod data;
 mod durability;
 mod full_disk;
 mod harness;

@@ -136,6 +136,12 @@ impl SqliteStore {
         day: u32,
         reason: &str,
     ) -> Result<(), StoreError> {
+        if self.lock.is_none() {
+            return Err(StoreError::DayDamaged {
+                day,
+                reason: reason.to_owned(),
+            });
+        }
         // Every connection is closed before the file is renamed: SQLite removes a log by its name when
         // the last one closes, and by then the name can be that of the next file's log.
         if let Some(writer) = slot.take_if(|writer| writer.uses(day)) {

@@ -29,7 +29,9 @@ use crate::record::{Health, Hello, SensorBatch, SensorName, Source};
 use columns::{Columns, from_json, to_json};
 use writer::Writer;
 
+pub mod check;
 mod columns;
+pub mod copy;
 mod damage;
 mod day;
 mod open;
@@ -47,8 +49,9 @@ pub struct SqliteStore {
     days: RwLock<BTreeMap<u32, SqlitePool>>,
     health: Mutex<HashMap<String, Health>>,
     unreadable: Mutex<Unreadable>,
-    /// Held as long as the store lives, so that no second collector writes the directory.
-    _lock: File,
+    /// Held as long as the store lives, so that no second collector writes the directory; `None` of
+    /// a store that only reads.
+    lock: Option<File>,
 }
 
 /// What was found damaged since the store was opened.
@@ -77,6 +80,39 @@ macro_rules! of_the_rest {
     }};
 }
 
+/// Takes a data directory for one process, as long as what is given lives.
+fn lock(directory: &Path) -> Result<File, StoreError> {
+    let unwritable = |source| StoreError::Directory {
+        path: directory.to_owned(),
+        source,
+    };
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(directory.join("lock"))
+        .map_err(unwritable)?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => StoreError::InUse {
+            path: directory.to_owned(),
+        },
+        TryLockError::Error(source) => unwritable(source),
+    })?;
+    Ok(lock)
+}
+
+/// The days of a directory, each with connections that are opened when first used.
+fn days_in(directory: &Path) -> Result<BTreeMap<u32, SqlitePool>, StoreError> {
+    let entries = std::fs::read_dir(directory).map_err(|source| StoreError::Directory {
+        path: directory.to_owned(),
+        source,
+    })?;
+    let days = entries.filter_map(|entry| day::of_file_name(entry.ok()?.file_name().to_str()?));
+    Ok(days
+        .map(|day| (day, open::readers(&day::path(directory, day))))
+        .collect())
+}
+
 impl SqliteStore {
     /// Opens or makes a data directory. Damaged day files are set aside.
     ///
@@ -94,25 +130,9 @@ impl SqliteStore {
             .mode(0o700)
             .create(directory)
             .map_err(unwritable)?;
-        let lock_path = directory.join("lock");
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(unwritable)?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => StoreError::InUse {
-                path: directory.to_owned(),
-            },
-            TryLockError::Error(source) => unwritable(source),
-        })?;
+        let lock = lock(directory)?;
         let meta = open::writer(&directory.join("meta.db"), &open::META).await?;
-        let days: BTreeMap<u32, SqlitePool> = std::fs::read_dir(directory)
-            .map_err(unwritable)?
-            .filter_map(|entry| day::of_file_name(entry.ok()?.file_name().to_str()?))
-            .map(|day| (day, open::readers(&day::path(directory, day))))
-            .collect();
+        let days = days_in(directory)?;
         let store = Self {
             directory: directory.to_owned(),
             meta: tokio::sync::Mutex::new(meta),
@@ -120,7 +140,7 @@ impl SqliteStore {
             days: RwLock::new(days),
             health: Mutex::default(),
             unreadable: Mutex::default(),
-            _lock: lock,
+            lock: Some(lock),
         };
         store.look_through_days().await?;
         // Damage of the latest file is met at start, not at the first batch.
@@ -130,6 +150,29 @@ impl SqliteStore {
             *slot = Some(writer);
         }
         Ok(store)
+    }
+
+    /// Opens a data directory to be read, also while a collector runs on it. Damage is an error then,
+    /// and nothing is set aside.
+    ///
+    /// # Errors
+    /// When it is no data directory or cannot be read.
+    pub async fn open_read_only(directory: &Path) -> Result<Self, StoreError> {
+        let meta = directory.join("meta.db");
+        if !meta.exists() {
+            return Err(StoreError::NoStore {
+                path: directory.to_owned(),
+            });
+        }
+        Ok(Self {
+            directory: directory.to_owned(),
+            meta: tokio::sync::Mutex::new(open::reader(&meta).await?),
+            writer: tokio::sync::Mutex::new(None),
+            days: RwLock::new(days_in(directory)?),
+            health: Mutex::default(),
+            unreadable: Mutex::default(),
+            lock: None,
+        })
     }
 
     /// Files of an earlier version get the columns that reads ask for, damaged ones are set aside; one
@@ -209,6 +252,9 @@ impl SqliteStore {
         batches: &[SensorBatch],
         received_unix_ms: i64,
     ) -> Result<Appended, StoreError> {
+        if self.lock.is_none() {
+            return Err(StoreError::ReadOnly);
+        }
         let mut slot = self.writer.lock().await;
         let today = day::of_unix_ms(received_unix_ms);
         let mut set_aside = 0;

@@ -185,6 +185,17 @@ pub(super) async fn origin(
     })
 }
 
+/// Whether the file has every step of the schema.
+pub(super) async fn is_latest(
+    connection: &mut SqliteConnection,
+    migrator: &Migrator,
+) -> Result<bool, sqlx::Error> {
+    let applied: i64 = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations")
+        .fetch_one(connection)
+        .await?;
+    Ok(usize::try_from(applied).is_ok_and(|applied| applied == migrator.iter().count()))
+}
+
 /// Columns and indices of a database, by name.
 async fn shape(
     connection: &mut SqliteConnection,
@@ -199,7 +210,9 @@ async fn shape(
 }
 
 /// What a day's file lacks of the tables, columns and indices it should have.
-async fn is_whole(connection: &mut SqliteConnection) -> Result<Option<String>, StoreError> {
+pub(super) async fn is_whole(
+    connection: &mut SqliteConnection,
+) -> Result<Option<String>, StoreError> {
     static EXPECTED: OnceCell<Vec<(String, String, i64)>> = OnceCell::const_new();
     let expected = EXPECTED
         .get_or_try_init(|| async {

@@ -75,6 +75,11 @@ impl Reader {
     }
 }
 
+/// The first day on which what was seen at a time can have been received.
+fn first_day(from_unix_s: i64) -> u32 {
+    day::of_unix_ms(from_unix_s.saturating_sub(86_400).saturating_mul(1_000))
+}
+
 /// A walk has to come nearer to its end with every row.
 fn in_order(day: u32, is_so: bool) -> Result<(), StoreError> {
     if is_so {
@@ -115,6 +120,7 @@ impl SqliteStore {
             table: "packets",
             columns: PACKET_COLUMNS,
             conditions: |query, filter| {
+                time_condition(query, filter, "unix_ns", "unix_ns");
                 common_conditions(query, filter);
                 if let Some(direction) = filter.direction {
                     query
@@ -135,7 +141,10 @@ impl SqliteStore {
         let list = List {
             table: "flows",
             columns: FLOW_COLUMNS,
-            conditions: common_conditions,
+            conditions: |query, filter| {
+                time_condition(query, filter, "first_unix_ns", "last_unix_ns");
+                common_conditions(query, filter);
+            },
             decode: columns::flow,
         };
         let mut page = self.walk(&list, filter, page).await?;
@@ -158,7 +167,10 @@ impl SqliteStore {
         let list = List {
             table: "events",
             columns: EVENT_COLUMNS,
-            conditions: sensor_condition,
+            conditions: |query, filter| {
+                time_condition(query, filter, "unix_ns", "unix_ns");
+                sensor_condition(query, filter);
+            },
             decode: columns::event,
         };
         self.walk(&list, filter, page).await
@@ -172,7 +184,11 @@ impl SqliteStore {
     ) -> Result<Page<T>, StoreError> {
         let deadline = Instant::now() + WALK_TIME_MAX;
         let mut rows: Vec<T> = Vec::new();
-        let days = self.days_back(page.before.day);
+        let mut days = self.days_back(page.before.day);
+        if let Some(range) = filter.seen {
+            let first = first_day(range.from_unix_s);
+            days.retain(|(day, _)| *day >= first);
+        }
         for (index, (day, pool)) in days.iter().enumerate() {
             let mut reader = Reader::acquire(*day, pool).await?;
             let mut before = if *day == page.before.day {
@@ -416,9 +432,8 @@ impl SqliteStore {
     /// Files that can hold what was seen at `from` or later: nothing is received before it is
     /// seen, but for a day of error in a sensor's clock.
     fn days_from(&self, from_unix_s: i64) -> Vec<(u32, SqlitePool)> {
-        let first = day::of_unix_ms(from_unix_s.saturating_sub(86_400).saturating_mul(1_000));
         self.days()
-            .range(first..)
+            .range(first_day(from_unix_s)..)
             .map(|(day, pool)| (*day, pool.clone()))
             .collect()
     }
@@ -480,6 +495,19 @@ fn add_present(totals: &mut Totals, counters: Vec<(CounterKey, CounterBase, i64)
             Direction::Ingress => totals.rx.add(&base.totals),
             Direction::Egress => totals.tx.add(&base.totals),
         }
+    }
+}
+
+fn time_condition(
+    query: &mut QueryBuilder<Sqlite>,
+    filter: &Filter,
+    first: &'static str,
+    last: &'static str,
+) {
+    if let Some(range) = filter.seen {
+        let (from, to) = range.unix_ns();
+        query.push(format!(" AND {first} < ")).push_bind(to);
+        query.push(format!(" AND {last} >= ")).push_bind(from);
     }
 }
 

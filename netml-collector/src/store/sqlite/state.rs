@@ -23,7 +23,7 @@ use crate::store::ledger::{COUNTER_BASES_MAX, CounterBase, CounterKey, WATERMARK
 const CARRY_AGE_MAX_MS: i64 = 30 * 86_400_000;
 
 /// Most rows of each kind of state carried into a new day's file, latest first.
-pub(super) const CARRY_ROWS_MAX: i64 = 10_000;
+const CARRY_ROWS_MAX: i64 = 10_000;
 
 /// The state of one file, with the times at which each was stored (unix milliseconds).
 #[derive(Debug, Default)]
@@ -53,13 +53,22 @@ pub(super) use watermark_select;
 /// Columns of [`counter`].
 macro_rules! counter_select {
     () => {
-        "SELECT sensor, interface, direction, attach_id, unix_ns, packets, bytes, frames, recorded, \
-         mapped, lost, protocol_packets, protocol_bytes, stream_id, updated_unix_ms FROM counter_bases"
+        counter_select!("counter_bases")
+    };
+    ($table:literal) => {
+        concat!(
+            "SELECT sensor, interface, direction, attach_id, unix_ns, packets, bytes, frames, \
+             recorded, mapped, lost, protocol_packets, protocol_bytes, stream_id, updated_unix_ms FROM ",
+            $table
+        )
     };
 }
 
 /// Columns of [`counter`].
 pub(super) const COUNTER_SELECT: &str = counter_select!();
+
+/// The same of an attached database `previous`.
+pub(super) const PREVIOUS_COUNTER_SELECT: &str = counter_select!("previous.counter_bases");
 
 /// Of a table the latest rows, as many as are carried. Parameters: age, number.
 macro_rules! carried {
