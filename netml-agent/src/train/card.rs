@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::classes::{CLASS_ROWS_MIN, OTHER};
+use super::classes::{CLASS_ROWS_MIN, OTHER, class_of};
 use super::labels::LabelledCapture;
 use super::table::{NameId, Table};
 
@@ -174,11 +174,17 @@ impl DataCard {
     }
 
     fn warn_of_little(&mut self, table: &Table) {
-        for (kind, count) in &self.by_kind {
-            let rows = count.rows[0];
-            if rows > 0 && rows < CLASS_ROWS_MIN {
+        let mut classes: BTreeMap<&str, (usize, Vec<&str>)> = BTreeMap::new();
+        for (kind, count) in self.by_kind.iter().filter(|(_, count)| count.rows[0] > 0) {
+            let (rows, kinds) = classes.entry(class_of(kind)).or_default();
+            *rows += count.rows[0];
+            kinds.push(kind);
+        }
+        for (class, (rows, kinds)) in classes {
+            if rows < CLASS_ROWS_MIN && class != OTHER {
                 self.warnings.push(format!(
-                    "kind {kind}: only {rows} rows; a class of fewer than {CLASS_ROWS_MIN} is learnt as {OTHER}"
+                    "class {class} (kinds {}): only {rows} rows; with fewer than {CLASS_ROWS_MIN}, those of tables trained with it counted, it is learnt as {OTHER}",
+                    kinds.join(", ")
                 ));
             }
         }
