@@ -1,7 +1,7 @@
 //! Trees as flat arrays, checked; how rows are walked through them stands in [`super::serving`].
 
 use super::Explanation;
-use super::serving::{Leaves, Serving};
+use super::serving::{Leaves, Serving, Walked};
 use crate::flow::FEATURES;
 
 /// The share 1 in the fixed-point shares of nodes.
@@ -234,17 +234,21 @@ impl Forest {
     /// sets thresholds by.
     #[must_use]
     pub fn judge_all(&self, rows: &[[f32; FEATURES]]) -> Vec<(f32, u8)> {
-        let mut leaves = Leaves::default();
-        let judge = |row| {
-            let score = self.score_of(self.walk(row, &mut leaves));
-            (score, self.attack_class(&leaves))
-        };
-        rows.iter().map(judge).collect()
+        let mut judged = Vec::with_capacity(rows.len());
+        self.walk_each(rows, &mut Leaves::default(), |_, mut walked| {
+            judged.push((self.score_of(walked.attack), self.attack_class(&mut walked)));
+        });
+        judged
     }
 
-    /// Sum of attack shares over the trees; the leaves reached stay in `leaves`.
-    pub(super) fn walk(&self, row: &[f32; FEATURES], leaves: &mut Leaves) -> u32 {
-        self.serving.walk(&self.trees, row, leaves)
+    /// Walks rows through all trees and tells of each, by its place.
+    pub(super) fn walk_each(
+        &self,
+        rows: &[[f32; FEATURES]],
+        leaves: &mut Leaves,
+        tell: impl FnMut(usize, Walked<'_>),
+    ) {
+        self.serving.walk_each(&self.trees, rows, leaves, tell);
     }
 
     /// Score of a sum of attack shares over all trees.
@@ -259,9 +263,9 @@ impl Forest {
         (sum / (f64::from(SHARE_ONE) * self.trees.len() as f64)) as f32
     }
 
-    /// Most probable attack class of the row of the last walk; the lowest of equals.
-    pub(super) fn attack_class(&self, leaves: &Leaves) -> u8 {
-        let sums = self.serving.class_shares(leaves);
+    /// Most probable attack class of a row; the lowest of equals.
+    pub(super) fn attack_class(&self, walked: &mut Walked<'_>) -> u8 {
+        let sums = walked.class_shares();
         let sums = &sums.as_flattened()[..self.attack_classes];
         first_of_most(sums) as u8 + 1
     }
@@ -277,12 +281,11 @@ impl Forest {
 
     /// See [`super::Model::majority`].
     pub(super) fn majority(&self, rows: &[[f32; FEATURES]], leaves: &mut Leaves) -> Vec<u8> {
-        let vote = |row| {
-            self.walk(row, leaves);
-            let votes = self.serving.votes(leaves);
-            first_of_most(&votes[..=self.attack_classes]) as u8
-        };
-        rows.iter().map(vote).collect()
+        let mut majority = Vec::with_capacity(rows.len());
+        self.walk_each(rows, leaves, |_, mut walked| {
+            majority.push(first_of_most(&walked.votes()[..=self.attack_classes]) as u8);
+        });
+        majority
     }
 
     /// See [`super::Model::explain`].

@@ -195,8 +195,8 @@ impl Model {
         &self.parts
     }
 
-    /// Judges rows; `out` has their length. Each row is walked through all trees at once; the sums
-    /// are of integers, so that neither the order of trees nor the processor changes a result.
+    /// Judges rows; `out` has their length. The sums are of integers, so that neither the order of
+    /// trees, nor the processor, nor how many rows are judged at once changes a result.
     pub fn judge(&self, rows: &[[f32; FEATURES]], out: &mut [Judgement]) {
         self.judge_in(rows, out, &mut Leaves::default());
     }
@@ -205,19 +205,19 @@ impl Model {
     pub fn judge_in(&self, rows: &[[f32; FEATURES]], out: &mut [Judgement], leaves: &mut Leaves) {
         debug_assert_eq!(rows.len(), out.len());
         let forest = &self.parts.forest;
-        for (row, judgement) in rows.iter().zip(out) {
-            let score = forest.score_of(forest.walk(row, leaves));
+        forest.walk_each(rows, leaves, |at, mut walked| {
+            let score = forest.score_of(walked.attack);
             let class = if score >= self.parts.unsure {
-                forest.attack_class(leaves)
+                forest.attack_class(&mut walked)
             } else {
                 0
             };
-            *judgement = Judgement {
+            out[at] = Judgement {
                 score,
                 probability: self.probability(score),
                 class,
             };
-        }
+        });
     }
 
     /// How many trees' training majority is each class: what the trainer's own forest would have

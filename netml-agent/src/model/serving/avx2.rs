@@ -15,11 +15,13 @@ use std::arch::x86_64::{
     _mm256_slli_epi16, _mm256_store_si256, _mm256_unpackhi_epi64, _mm256_unpacklo_epi64,
 };
 
+use super::together::{Bytes, LEAVES_MAX, ROWS, Step, VALUES, VECTORS};
 use super::{
-    Abreast, BLOCK_EXITS, BLOCK_SPLITS, Block, EXITS, Going, Group, LEVELS, Ladder, Rank,
-    SLOTS_MAX, Scratch, Slots, Splits, TREES_ABREAST,
+    Abreast, BLOCK_EXITS, BLOCK_SPLITS, Block, EXITS, Going, Group, LANES, LEVELS, Ladder, Rank,
+    SLOTS_MAX, Scratch, Slots, Splits, Together,
 };
 use crate::flow::FEATURES;
+use crate::model::forest::Tree;
 
 /// Blocks that are asked together.
 const ABREAST: usize = 4;
@@ -38,6 +40,89 @@ pub(super) fn walk(splits: &Splits, row: &[f32; FEATURES], scratch: &mut Scratch
     // SAFETY: the processor has what the function is compiled for.
     unsafe { walk(splits, row, scratch) };
     true
+}
+
+/// Walks many rows; false where the processor has no AVX2.
+pub(super) fn walk_together(
+    splits: &Splits,
+    trees: &[Tree],
+    rows: &[[f32; FEATURES]],
+    scratch: &mut Together,
+) -> bool {
+    if !is_x86_feature_detected!("avx2") || !is_x86_feature_detected!("popcnt") {
+        return false;
+    }
+    // SAFETY: the processor has what the function is compiled for.
+    unsafe { walk_together_in(splits, trees, rows, scratch) };
+    true
+}
+
+/// Ranks of all rows, then tree by tree the leaves.
+#[target_feature(enable = "avx2,popcnt")]
+fn walk_together_in(
+    splits: &Splits,
+    trees: &[Tree],
+    rows: &[[f32; FEATURES]],
+    scratch: &mut Together,
+) {
+    let slots = splits.slots.len().min(SLOTS_MAX);
+    let mut of_row = [Rank(0); SLOTS_MAX];
+    for (at, row) in rows.iter().enumerate().take(ROWS) {
+        rank(&splits.slots, row, &mut of_row);
+        for (ranks, rank) in scratch.ranks[..slots].iter_mut().zip(&of_row) {
+            ranks[at / LANES].0[at % LANES] = *rank;
+        }
+    }
+    let reached = scratch.reached.iter_mut();
+    for ((reached, steps), tree) in reached.zip(&splits.steps).zip(trees) {
+        match steps {
+            Some(steps) => {
+                let leaves = leaves_of(steps, &scratch.ranks, &mut scratch.values);
+                for (vector, leaves) in leaves.iter().enumerate() {
+                    for (lane, leaf) in leaves.0.iter().enumerate() {
+                        reached[vector * LANES + lane] = u16::from(*leaf);
+                    }
+                }
+            }
+            None => {
+                for (reached, row) in reached.iter_mut().zip(rows) {
+                    *reached = tree.leaf_rank[tree.leaf(row)];
+                }
+            }
+        }
+    }
+}
+
+/// Numbers of the leaves of one tree that rows with these ranks reach.
+#[inline]
+#[target_feature(enable = "avx2,popcnt")]
+fn leaves_of(
+    steps: &[Step],
+    ranks: &[Bytes<Rank>; SLOTS_MAX],
+    values: &mut [Bytes<u8>; VALUES],
+) -> Bytes<u8> {
+    // Of a tree that is one leaf, its number.
+    let mut chosen = [_mm256_set1_epi8(0); VECTORS];
+    for (at, step) in steps.iter().enumerate() {
+        let left = &values[usize::from(step.left) % VALUES];
+        let right = &values[usize::from(step.right) % VALUES];
+        let ranks = &ranks[usize::from(step.slot)];
+        let split = _mm256_set1_epi8(step.rank.0);
+        for vector in 0..VECTORS {
+            let goes_right = _mm256_cmpgt_epi8(load(&ranks[vector]), split);
+            chosen[vector] =
+                _mm256_blendv_epi8(load(&left[vector]), load(&right[vector]), goes_right);
+        }
+        let into = &mut values[(LEAVES_MAX + at) % VALUES];
+        for (into, chosen) in into.iter_mut().zip(chosen) {
+            store(into, chosen);
+        }
+    }
+    let mut leaves = [Abreast([0; LANES]); VECTORS];
+    for (into, chosen) in leaves.iter_mut().zip(chosen) {
+        store(into, chosen);
+    }
+    leaves
 }
 
 /// `TABLES` pieces of 16 slots hold all there are.
@@ -164,6 +249,13 @@ fn load<T>(lanes: &Abreast<T>) -> __m256i {
     unsafe { _mm256_load_si256(std::ptr::from_ref(lanes).cast()) }
 }
 
+#[inline]
+#[target_feature(enable = "avx2,popcnt")]
+fn store(into: &mut Abreast<u8>, vector: __m256i) {
+    // SAFETY: the value has the 32 bytes that are written, and their alignment.
+    unsafe { _mm256_store_si256(std::ptr::from_mut(into).cast(), vector) };
+}
+
 /// Of the splits of one level the one each tree is at, by its answers so far, from the oldest on:
 /// only the last step waits for the newest answer.
 #[inline]
@@ -220,9 +312,8 @@ fn places<const TABLES: usize>(group: &Group, tables: &[__m256i; TABLES]) -> Abr
         let bit = _mm256_set1_epi8(1 << level);
         places = _mm256_or_si256(places, _mm256_and_si256(answers[level], bit));
     }
-    let mut out = Abreast([0; TREES_ABREAST]);
-    // SAFETY: the value has the 32 bytes that are written, and their alignment.
-    unsafe { _mm256_store_si256(std::ptr::from_mut(&mut out).cast(), places) };
+    let mut out = Abreast([0; LANES]);
+    store(&mut out, places);
     out
 }
 

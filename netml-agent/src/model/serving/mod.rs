@@ -1,4 +1,5 @@
-//! Tables derived from the trees at load, and the walk of one row through all of them.
+//! Tables derived from the trees at load, and the walk of one row through all of them; that of many
+//! rows at once stands in [`together`].
 //!
 //! Per feature the thresholds of the whole forest stand in order, cut into slots of at most
 //! [`SLOT_THRESHOLDS_MAX`]. A row becomes one byte per slot, its rank: how many of the slot's
@@ -14,7 +15,10 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod together;
 
+pub(super) use self::together::Walked;
+use self::together::{Steps, Together};
 use super::forest::{CLASSES_MAX, TREES_MAX, Tree};
 use crate::flow::FEATURES;
 
@@ -30,8 +34,11 @@ const LEVELS: usize = 5;
 /// Places below those levels.
 const EXITS: usize = 1 << LEVELS;
 
+/// Bytes of a vector.
+const LANES: usize = 32;
+
 /// Trees of a group.
-const TREES_ABREAST: usize = 32;
+const TREES_ABREAST: usize = LANES;
 
 /// Splits of a block: three levels.
 const BLOCK_SPLITS: usize = 7;
@@ -67,8 +74,14 @@ impl Rank {
     }
 }
 
-/// Scratch space of a walk, about 6 KiB: nothing is allocated while rows are judged.
-pub struct Leaves(Box<Scratch>);
+/// Scratch space of walks, about 130 KiB: nothing is allocated while rows are judged.
+#[derive(Default)]
+pub struct Leaves {
+    /// Of one row.
+    alone: Box<Scratch>,
+    /// Of many.
+    together: Together,
+}
 
 #[repr(align(64))]
 struct Scratch {
@@ -82,21 +95,21 @@ struct Scratch {
     leaves: usize,
 }
 
-impl Default for Leaves {
+impl Default for Scratch {
     fn default() -> Self {
-        Self(Box::new(Scratch {
+        Self {
             ranks: [Rank(0); SLOTS_MAX],
             reached: [0; TREES_MAX],
             active: [0; TREES_MAX],
             leaves: 0,
-        }))
+        }
     }
 }
 
 impl Leaves {
     /// References to the leaves the last row reached, one per tree, in no order.
     fn reached(&self) -> &[u32] {
-        &self.0.reached[..self.0.leaves]
+        &self.alone.reached[..self.alone.leaves]
     }
 }
 
@@ -173,6 +186,8 @@ struct Splits {
     slots: Slots,
     groups: Vec<Group>,
     blocks: Vec<Block>,
+    /// By tree.
+    steps: Vec<Steps>,
 }
 
 /// Thresholds, by size of the slot: slots are numbered through the three lists.
@@ -219,10 +234,10 @@ impl<const N: usize> Ladder<N> {
     }
 }
 
-/// One byte for each tree of a group.
+/// One byte for each tree of a group, or for each of as many rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C, align(32))]
-struct Abreast<T>([T; TREES_ABREAST]);
+struct Abreast<T>([T; LANES]);
 
 /// The upper levels of some trees. Bit k of a place is the answer at level k; the splits of level
 /// k stand from 2^k − 1 on.
@@ -273,7 +288,7 @@ impl Serving {
     /// Walks one row through every tree and gives the sum of the attack shares; the leaves reached
     /// stay in the scratch space.
     pub(super) fn walk(&self, trees: &[Tree], row: &[f32; FEATURES], leaves: &mut Leaves) -> u32 {
-        let scratch = &mut *leaves.0;
+        let scratch = &mut *leaves.alone;
         match &self.splits {
             Some(splits) => splits.walk(row, scratch),
             None => {
@@ -516,10 +531,15 @@ impl Splits {
             }
             groups.push(group);
         }
+        let steps = trees
+            .iter()
+            .map(|tree| together::steps(tree, &places))
+            .collect();
         Some(Self {
             slots,
             groups,
             blocks,
+            steps,
         })
     }
 
@@ -529,6 +549,20 @@ impl Splits {
             return;
         }
         self.walk_plainly(row, scratch);
+    }
+
+    /// False where the processor has no vectors for it.
+    fn walk_together(
+        &self,
+        trees: &[Tree],
+        rows: &[[f32; FEATURES]],
+        together: &mut Together,
+    ) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if avx2::walk_together(self, trees, rows, together) {
+            return true;
+        }
+        false
     }
 
     /// The walk without vectors.

@@ -89,6 +89,26 @@ fn reached(leaves: &Leaves) -> Vec<u32> {
     reached
 }
 
+/// A whole number of rows that go together, then as few as may: both end in the leaves that the
+/// nodes lead to.
+fn agree_together(serving: &Serving, trees: &[Tree], rows: &[Row], leaves: &mut Leaves) {
+    use super::together::{ROWS, ROWS_MIN};
+    let many: Vec<Row> = rows.iter().cycle().take(ROWS + ROWS_MIN).copied().collect();
+    let mut told = 0;
+    serving.walk_each(trees, &many, leaves, |at, mut walked| {
+        assert_eq!(at, told);
+        told += 1;
+        let tree_leaves = trees.iter().map(|tree| (tree, tree.leaf(&many[at])));
+        let attack: u32 = tree_leaves
+            .map(|(tree, leaf)| u32::from(tree.attack[leaf]))
+            .sum();
+        assert_eq!(walked.attack, attack);
+        let expected = expected(serving, trees, &many[at]);
+        assert_eq!(reached(walked.leaves()), expected);
+    });
+    assert_eq!(told, many.len());
+}
+
 /// Every way to walk ends in the leaves that the nodes lead to.
 fn agree(trees: &[Tree], rows: &[Row], classes: usize) {
     let serving = Serving::new(trees, classes - 1);
@@ -117,10 +137,11 @@ fn agree(trees: &[Tree], rows: &[Row], classes: usize) {
             assert_eq!(*shares, tree_leaves().map(share).sum::<u32>());
         }
         if let Some(splits) = &serving.splits {
-            splits.walk_plainly(row, &mut leaves.0);
+            splits.walk_plainly(row, &mut leaves.alone);
             assert_eq!(reached(&leaves), expected, "without vectors");
         }
     }
+    agree_together(&serving, trees, rows, &mut leaves);
 }
 
 proptest! {
