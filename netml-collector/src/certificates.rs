@@ -35,6 +35,9 @@ pub(crate) enum CaCommand {
         #[command(flatten)]
         data: Data,
     },
+    /// Prints the certificates of all authorities (PEM), for browsers that are to trust the dashboard
+    /// of `serve --web-tls`.
+    Certificate(Data),
     /// Rotation, first phase: makes a new authority, of which sensors learn when they renew.
     Rotate(Data),
     /// Rotation, second phase: the new authority signs. Refused while a sensor does not know it.
@@ -83,6 +86,7 @@ pub(crate) fn authority(command: &CaCommand) -> anyhow::Result<()> {
     match command {
         CaCommand::Init { host, data } => make(host, &data.data),
         CaCommand::Host { host, data } => add_hosts(host, &data.data),
+        CaCommand::Certificate(data) => certificate(&data.data),
         CaCommand::Rotate(data) => rotate(&data.data),
         CaCommand::Activate(forced) => activate(forced),
         CaCommand::Retire(forced) => retire(forced),
@@ -131,6 +135,16 @@ fn misused<T>(done: Result<T, PkiError>) -> anyhow::Result<T> {
         Err(PkiError::Signing(error)) => Err(Misuse(format!("HOST: {error}")).into()),
         done => Ok(done?),
     }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn certificate(data: &Path) -> anyhow::Result<()> {
+    for authority in records(data).await?.authorities().await? {
+        let der = authority.certificate().to_vec();
+        let text = pem::encode(&pem::Pem::new("CERTIFICATE", der));
+        say(text.trim_end())?;
+    }
+    Ok(())
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -12,6 +12,7 @@ use maintenance::DataCommand;
 use netml_collector::server::{self, Settings, StartError};
 use netml_collector::store::Retention;
 use netml_collector::web::guard::Token;
+use netml_collector::web::tls::{Files, Scheme};
 use service::Service;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -35,6 +36,17 @@ enum Command {
         /// Address of the dashboard and its API; port 0 takes any free one.
         #[arg(long, default_value = "127.0.0.1:8080")]
         web: SocketAddr,
+        /// PEM file with the certificate by which the dashboard is served over HTTPS, and those it
+        /// is signed by; read anew when it changes.
+        #[arg(long, value_name = "FILE", requires = "web_key")]
+        web_certificate: Option<PathBuf>,
+        /// PEM file with the key of that certificate.
+        #[arg(long, value_name = "FILE", requires = "web_certificate")]
+        web_key: Option<PathBuf>,
+        /// Serve the dashboard over HTTPS by a certificate of the collector's own authority
+        /// (`ca init`), which browsers have to be told to trust.
+        #[arg(long, conflicts_with = "web_certificate")]
+        web_tls: bool,
         /// Address where sensors connect; port 0 takes any free one.
         #[arg(long, default_value = "127.0.0.1:8081")]
         grpc: SocketAddr,
@@ -92,17 +104,25 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Serve {
             web,
+            web_certificate,
+            web_key,
+            web_tls,
             grpc,
             data,
             token_file,
             keep_days,
             keep_bytes,
         } => {
+            let scheme = match (web_certificate, web_key) {
+                (Some(certificate), Some(key)) => Scheme::Given(Files { certificate, key }),
+                _ if web_tls => Scheme::Own,
+                _ => Scheme::Http,
+            };
             let retention = Retention {
                 days_max: Some(keep_days),
                 bytes_max: keep_bytes,
             };
-            serve(web, grpc, data, token_file.as_deref(), retention)
+            serve(web, scheme, grpc, data, token_file.as_deref(), retention)
         }
         Command::Ca(command) => certificates::authority(&command),
         Command::Enroll(command) => certificates::enroll(&command),
@@ -116,7 +136,11 @@ fn main() -> ExitCode {
             let is_misuse = error.is::<Misuse>()
                 || matches!(
                     error.downcast_ref::<StartError>(),
-                    Some(StartError::NotLoopback(_) | StartError::NoAuthority(_))
+                    Some(
+                        StartError::NotLoopback(_)
+                            | StartError::NoAuthority(_)
+                            | StartError::NoOwnAuthority
+                    )
                 );
             ExitCode::from(if is_misuse { 2 } else { 1 })
         }
@@ -126,6 +150,7 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn serve(
     web: SocketAddr,
+    scheme: Scheme,
     grpc: SocketAddr,
     data: PathBuf,
     token_file: Option<&Path>,
@@ -133,12 +158,14 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
     let token = match token_file {
         Some(path) => token_of(path)?,
         None => Token::random().context("the system gives no random numbers")?,
     };
     let settings = Settings {
         web,
+        scheme,
         grpc,
         data: data.clone(),
         token: token.clone(),
@@ -153,6 +180,12 @@ async fn serve(
         sensors = if running.has_tls { "mutual TLS" } else { "plain text, this host only" },
         "collector started"
     );
+    if !running.web.ip().is_loopback() {
+        tracing::warn!(
+            web = %running.web,
+            "other hosts reach the dashboard: its own files, /healthz and /readyz are open to all; what sensors saw, and changes, to whoever has the token; there are no accounts yet"
+        );
+    }
     announce(&running, &token).context("cannot write to standard output")?;
     let mut service = Service::of_environment();
     service.ready(&running);
@@ -160,6 +193,10 @@ async fn serve(
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
+            _ = hang_up.recv() => match &running.identity {
+                Some(identity) => identity.reload_and_say(),
+                None => tracing::info!("SIGHUP: there is nothing to read anew"),
+            },
             () = service.pulse(&running) => {}
         }
     }
@@ -175,8 +212,8 @@ fn announce(running: &server::Running, token: &Token) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "dashboard: http://{}/?token={}",
-        running.web,
+        "dashboard: {}/?token={}",
+        running.url(),
         token.reveal()
     )?;
     let scheme = if running.has_tls { "https" } else { "http" };

@@ -27,6 +27,7 @@ use crate::pki::{Pki, PkiError};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Retention, Store, StoreError};
 use crate::web::guard::Token;
+use crate::web::tls::{Identity, Scheme, TlsError};
 use crate::web::{self, AppState};
 
 /// Room in a gRPC message for what surrounds a batch's payload.
@@ -50,6 +51,8 @@ pub struct Settings {
     pub grpc: SocketAddr,
     /// Data directory.
     pub data: PathBuf,
+    /// How the dashboard is served.
+    pub scheme: Scheme,
     /// What allows changes.
     pub token: Token,
     /// How much of the past is kept.
@@ -61,9 +64,17 @@ pub struct Settings {
 pub enum StartError {
     /// An address other hosts can reach.
     #[error(
-        "{0} can be reached from other hosts, which needs accounts and HTTPS; bind to 127.0.0.1 and use a tunnel"
+        "{0} can be reached from other hosts, which needs HTTPS; give --web-certificate and --web-key, or --web-tls after netml-collector ca init, or bind to 127.0.0.1 and use a tunnel"
     )]
     NotLoopback(IpAddr),
+    /// The dashboard's certificate, of an authority that is not there.
+    #[error(
+        "--web-tls needs an authority; make one: netml-collector ca init, or give --web-certificate and --web-key"
+    )]
+    NoOwnAuthority,
+    /// The dashboard's certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The sensors' port, reachable, without certificates.
     #[error(
         "{0} can be reached from other hosts, which needs certificates; make an authority: netml-collector ca init, or bind to 127.0.0.1"
@@ -98,6 +109,8 @@ pub struct Running {
     pub grpc: SocketAddr,
     /// Whether sensors have to show certificates.
     pub has_tls: bool,
+    /// The dashboard's certificate; None: it is served in plain text.
+    pub identity: Option<Arc<Identity>>,
     /// How it fares.
     pub health: Arc<Health>,
     books: Arc<Books>,
@@ -115,13 +128,26 @@ pub struct Running {
 /// # Errors
 /// What keeps it from that.
 pub async fn start(settings: Settings) -> Result<Running, StartError> {
-    if !settings.web.ip().is_loopback() {
+    let is_local = settings.web.ip().is_loopback();
+    if !is_local && settings.scheme == Scheme::Http {
         return Err(StartError::NotLoopback(settings.web.ip()));
     }
     let pki = Pki::open(&settings.data).await?;
     if pki.is_none() && !settings.grpc.ip().is_loopback() {
         return Err(StartError::NoAuthority(settings.grpc.ip()));
     }
+    let identity = match settings.scheme {
+        Scheme::Http => None,
+        Scheme::Given(files) => Some(Arc::new(Identity::of_files(files, clock::unix_ms())?)),
+        Scheme::Own => {
+            let pki = pki.as_ref().ok_or(StartError::NoOwnAuthority)?;
+            Some(pki.web())
+        }
+    };
+    let web_tls = match &identity {
+        Some(identity) => Some(TlsAcceptor::from(Arc::new(identity.settings()?))),
+        None => None,
+    };
     let (web_listener, web) = listen(settings.web, "--web").await?;
     let (grpc_listener, grpc) = listen(settings.grpc, "--grpc").await?;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&settings.data).await?);
@@ -152,6 +178,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         books: Arc::clone(&books),
         health: Arc::clone(&health),
         hub: web::live::Hub::new(started_unix_ms),
+        identity: identity.clone(),
+        reading_is_open: is_local,
         token: settings.token,
         started_unix_ms,
         stop: stop_seen.clone(),
@@ -178,11 +206,15 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     if let Some(pki) = pki {
         tokio::spawn(pki.watch(registry, stop_seen.clone()));
     }
+    if let Some(identity) = identity.clone() {
+        tokio::spawn(identity.follow(stop_seen.clone()));
+    }
     let sockets = connections::incoming(grpc_listener, tls, grpc_books);
     let servers = vec![
         tokio::spawn(web::connections::serve(
             web_listener,
             web::router(state),
+            web_tls,
             web_books,
             stop_seen.clone(),
         )),
@@ -195,6 +227,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         web,
         grpc,
         has_tls,
+        identity,
         health,
         books: running_books,
         registry: running_registry,
@@ -208,6 +241,20 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
 }
 
 impl Running {
+    /// Where a browser finds the dashboard.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let Some(identity) = &self.identity else {
+            return format!("http://{}", self.web);
+        };
+        // No browser opens 0.0.0.0, and a certificate has names rather than addresses.
+        match identity.name().filter(|_| !self.web.ip().is_loopback()) {
+            Some(name) if name.contains(':') => format!("https://[{name}]:{}", self.web.port()),
+            Some(name) => format!("https://{name}:{}", self.web.port()),
+            None => format!("https://{}", self.web),
+        }
+    }
+
     /// How it fares, in one line for the service manager.
     #[must_use]
     pub fn status_line(&self) -> String {

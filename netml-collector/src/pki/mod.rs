@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::clock;
 use crate::ingest::registry::Registry;
 use crate::record::SensorName;
+use crate::web::tls::Identity;
 
 pub mod authority;
 pub mod records;
@@ -49,6 +50,9 @@ pub const CERTIFICATES_MAX: i64 = 10_000;
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
+
+/// By these a browser on the collector's host reaches it.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// The collector's own certificate is made anew when it is this old.
 const SERVER_RENEWAL_MS: i64 = DAY_MS;
@@ -144,6 +148,7 @@ pub struct Pki {
     roll: Arc<Roll>,
     doorkeeper: Arc<Doorkeeper>,
     server: Arc<ServerIdentity>,
+    web: Arc<Identity>,
     served: tokio::sync::Mutex<Option<Served>>,
 }
 
@@ -172,6 +177,7 @@ impl Pki {
             records,
             doorkeeper: Arc::new(Doorkeeper::new(Arc::clone(&roll))),
             server: Arc::default(),
+            web: Arc::default(),
             served: tokio::sync::Mutex::default(),
             roll,
         };
@@ -194,6 +200,12 @@ impl Pki {
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(config)
+    }
+
+    /// The certificate for browsers: for the hosts of this collector, and for its loopback.
+    #[must_use]
+    pub fn web(&self) -> Arc<Identity> {
+        Arc::clone(&self.web)
     }
 
     /// Certificates that are known.
@@ -228,6 +240,10 @@ impl Pki {
         if !is_good {
             self.server
                 .set(issuing.server_certificate(&hosts, now_unix_ms)?)?;
+            let own = LOOPBACK.map(str::to_owned);
+            let hosts_of_web: Vec<String> = hosts.iter().cloned().chain(own).collect();
+            let made = issuing.server_certificate(&hosts_of_web, now_unix_ms)?;
+            self.web.set(made, &hosts_of_web)?;
             *served = Some(Served {
                 authority: issuing.id(),
                 hosts,

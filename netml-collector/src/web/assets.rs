@@ -44,7 +44,12 @@ pub(super) async fn index(
             "the token is not this collector's; open the URL that it printed at its start",
         ));
     }
-    let cookie = format!("{COOKIE}={given}; Path=/; HttpOnly; SameSite=Strict");
+    let secure = if state.identity.is_some() {
+        "; Secure"
+    } else {
+        ""
+    };
+    let cookie = format!("{COOKIE}={given}; Path=/; HttpOnly; SameSite=Strict{secure}");
     let cookie = HeaderValue::from_str(&cookie)
         .map_err(|_| ApiError::bad("the token has impossible characters"))?;
     let mut response = StatusCode::SEE_OTHER.into_response();

@@ -3,7 +3,8 @@
 //! On loopback every program of the host can connect. None of them may take all places for long:
 //! a connection beyond [`CONNECTIONS_MAX`] is closed at once, one that sends no whole request
 //! head within [`HEAD_TIME_MAX`] as well, and a request whose body or answer takes longer than
-//! [`REQUEST_TIME_MAX`] is given up. The first two are counted.
+//! [`REQUEST_TIME_MAX`] is given up. The first two are counted. With HTTPS a connection that has not
+//! shaken hands within [`HANDSHAKE_TIME_MAX`] is closed and counted too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +17,16 @@ use axum::response::{IntoResponse as _, Response};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use super::error::ApiError;
 use super::live::WATCHERS_MAX;
 use crate::ingest::books::Books;
+use crate::ingest::connections::HANDSHAKE_TIME_MAX;
 use crate::ingest::service::stopped;
 
 /// Connections at once; one more is closed at once and counted.
@@ -47,6 +51,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    tls: Option<TlsAcceptor>,
     books: Arc<Books>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -63,7 +68,11 @@ pub async fn serve(
             }
             Ok((stream, _)) => {
                 let books = Arc::clone(&books);
-                connections.spawn(connection(stream, router.clone(), books, stop.clone()));
+                let (router, stop) = (router.clone(), stop.clone());
+                match tls.clone() {
+                    None => connections.spawn(connection(stream, router, books, stop)),
+                    Some(tls) => connections.spawn(secure(stream, tls, router, books, stop)),
+                };
             }
             Err(error) => {
                 tracing::debug!(%error, "a connection to the dashboard could not be accepted");
@@ -75,8 +84,33 @@ pub async fn serve(
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(
+/// Shakes hands first.
+async fn secure(
     stream: TcpStream,
+    tls: TlsAcceptor,
+    router: Router,
+    books: Arc<Books>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(HANDSHAKE_TIME_MAX, tls.accept(stream)) => shaken,
+        () = stopped(&mut stop) => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => connection(stream, router, books, stop).await,
+        Ok(Err(error)) => {
+            Books::add(&books.tls_failed, 1);
+            tracing::debug!(%error, "a connection to the dashboard did not become TLS");
+        }
+        Err(_) => {
+            Books::add(&books.tls_failed, 1);
+            tracing::debug!("a connection to the dashboard shook no hands in time");
+        }
+    }
+}
+
+async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
     router: Router,
     books: Arc<Books>,
     mut stop: watch::Receiver<bool>,

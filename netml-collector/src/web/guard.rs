@@ -1,18 +1,20 @@
 //! Who may ask, and what every answer carries.
 //!
 //! On loopback every program and every web page on the host can reach the port. So a request must
-//! name a loopback host (a rebound DNS name does not), a page of another origin gets nothing, and
-//! changes need the token.
+//! name a loopback host (a rebound DNS name does not) or, with HTTPS, one of the certificate; a page of
+//! another origin gets nothing, and changes need the token. Where other hosts reach the port, reading
+//! what sensors saw needs it as well.
 
 use std::net::IpAddr;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::AppState;
 use super::error::ApiError;
+use super::tls::Identity;
 
 /// Name of the session cookie.
 pub const COOKIE: &str = "netml_session";
@@ -22,6 +24,9 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
      img-src 'self'; font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
      trusted-types 'none'";
+
+/// For half a year no browser that was here asks in plain text.
+const STRICT_TRANSPORT_SECURITY: HeaderValue = HeaderValue::from_static("max-age=15768000");
 
 /// The secret that allows changes.
 #[derive(Clone)]
@@ -82,12 +87,13 @@ pub struct Access {
 
 /// Checks a request before anything else sees it, and dresses the answer.
 pub async fn guard(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
-    let checked = check(
-        request.method(),
-        request.headers(),
-        request.uri().authority().map(|a| a.as_str()),
-        &state.token,
-    );
+    let rule = Rule {
+        token: &state.token,
+        identity: state.identity.as_deref(),
+        reading_is_open: state.reading_is_open,
+    };
+    let is_strict = is_strict(request.headers(), &rule);
+    let checked = check(request.method(), request.headers(), request.uri(), &rule);
     let mut response = match checked {
         Ok(access) => {
             request.extensions_mut().insert(access);
@@ -99,26 +105,81 @@ pub async fn guard(State(state): State<AppState>, mut request: Request, next: Ne
         }
     };
     dress(response.headers_mut());
+    if is_strict {
+        let headers = response.headers_mut();
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, STRICT_TRANSPORT_SECURITY);
+    }
     response
+}
+
+/// True where the browser may be told never to ask in plain text. Told by way of `localhost` it would
+/// ask every other service of the host so.
+fn is_strict(headers: &HeaderMap, rule: &Rule<'_>) -> bool {
+    let host = text(headers, "host").and_then(name_of);
+    rule.identity.is_some() && host.is_some_and(|name| !is_loopback(name))
+}
+
+fn is_loopback(name: &str) -> bool {
+    let literal = name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    literal || name.eq_ignore_ascii_case("localhost")
+}
+
+/// What requests are held against.
+struct Rule<'a> {
+    token: &'a Token,
+    /// None: plain text.
+    identity: Option<&'a Identity>,
+    reading_is_open: bool,
+}
+
+impl Rule<'_> {
+    /// True for a name of this collector, with or without a port.
+    fn is_ours(&self, authority: &str) -> bool {
+        let Some(name) = name_of(authority) else {
+            return false;
+        };
+        is_loopback(name) || self.identity.is_some_and(|identity| identity.knows(name))
+    }
+}
+
+/// The page's own files and signs of life tell nothing of what sensors saw.
+fn tells_of_traffic(path: &str) -> bool {
+    path.starts_with("/api/") || path == "/metrics"
 }
 
 /// Pure part of [`guard`].
 fn check(
     method: &Method,
     headers: &HeaderMap,
-    authority: Option<&str>,
-    token: &Token,
+    uri: &Uri,
+    rule: &Rule<'_>,
 ) -> Result<Access, ApiError> {
     let forbidden = |why| ApiError::new(StatusCode::FORBIDDEN, why);
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next().and_then(|h| h.to_str().ok());
+    let authority = uri.authority().map(|authority| authority.as_str());
+    let token = rule.token;
     let host = match (host, hosts.next()) {
-        (Some(host), None) if is_loopback(host) && authority.is_none_or(is_loopback) => host,
-        _ => {
-            return Err(forbidden(
-                "the Host of the request is not this collector's; open it as 127.0.0.1 or localhost",
-            ));
+        (Some(host), None)
+            if rule.is_ours(host) && authority.is_none_or(|name| rule.is_ours(name)) =>
+        {
+            host
         }
+        _ => {
+            return Err(forbidden(match rule.identity {
+                None => {
+                    "the Host of the request is not this collector's; open it as 127.0.0.1 or localhost"
+                }
+                Some(_) => {
+                    "the Host of the request is not this collector's; open it by a name of its certificate"
+                }
+            }));
+        }
+    };
+    let scheme = if rule.identity.is_some() {
+        "https://"
+    } else {
+        "http://"
     };
     let origin = headers.get(header::ORIGIN);
     let same_origin = match origin {
@@ -126,7 +187,7 @@ fn check(
         Some(origin) => origin
             .to_str()
             .ok()
-            .and_then(|origin| origin.strip_prefix("http://"))
+            .and_then(|origin| origin.strip_prefix(scheme))
             .is_some_and(|origin| origin.eq_ignore_ascii_case(host)),
     };
     if origin.is_some() && !same_origin {
@@ -150,23 +211,27 @@ fn check(
             "changes need the token: open the URL that the collector printed, or send it as Authorization: Bearer",
         ));
     }
+    if !rule.reading_is_open && tells_of_traffic(uri.path()) && !bearer && !session {
+        return Err(ApiError::new(
+            StatusCode::UNAUTHORIZED,
+            "reading needs the token here: open the URL that the collector printed, or send it as Authorization: Bearer",
+        ));
+    }
     Ok(Access {
         can_change: bearer || session,
     })
 }
 
-/// Names of this host that a rebound DNS name cannot have. The port may be another: of a tunnel.
-fn is_loopback(authority: &str) -> bool {
+/// The name in a Host header. The port may be any: that of a tunnel.
+fn name_of(authority: &str) -> Option<&str> {
     let (name, port) = match authority.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((address, port)) => (address, port.strip_prefix(':').unwrap_or(port)),
-            None => return false,
-        },
+        Some(rest) => {
+            let (address, port) = rest.split_once(']')?;
+            (address, port.strip_prefix(':').unwrap_or(port))
+        }
         None => authority.split_once(':').unwrap_or((authority, "")),
     };
-    let literal = |name: &str| name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    let known = name.eq_ignore_ascii_case("localhost") || literal(name);
-    known && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit())
+    (port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit())).then_some(name)
 }
 
 fn session(headers: &HeaderMap) -> Option<&str> {
@@ -209,6 +274,7 @@ fn dress(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pki::authority::Authority;
 
     const TOKEN: &str = "0123456789abcdef";
 
@@ -217,9 +283,65 @@ mod tests {
         for (name, value) in pairs {
             headers.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        check(&method, &headers, None, &Token::parse(TOKEN).unwrap())
+        let rule = Rule {
+            token: &Token::parse(TOKEN).unwrap(),
+            identity: None,
+            reading_is_open: true,
+        };
+        check(&method, &headers, &Uri::from_static("/"), &rule)
             .map(|access| access.can_change)
             .map_err(|error| error.status.as_u16())
+    }
+
+    /// Of a GET by HTTPS with a certificate for `netml.example`.
+    fn secure(path: &'static str, pairs: &[(&'static str, &str)], open: bool) -> Result<bool, u16> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        let names = ["netml.example".to_owned()];
+        let (certificate, key) = Authority::make(0).unwrap();
+        let authority = Authority::stored(1, certificate, key, 1, 0);
+        let identity = Identity::default();
+        identity
+            .set(authority.server_certificate(&names, 0).unwrap(), &names)
+            .unwrap();
+        let rule = Rule {
+            token: &Token::parse(TOKEN).unwrap(),
+            identity: Some(&identity),
+            reading_is_open: open,
+        };
+        check(&Method::GET, &headers, &Uri::from_static(path), &rule)
+            .map(|access| access.can_change)
+            .map_err(|error| error.status.as_u16())
+    }
+
+    #[test]
+    fn by_https_the_names_of_the_certificate_are_answered_and_their_origin_is_secure() {
+        for host in ["netml.example:8443", "localhost", "127.0.0.1:8443"] {
+            assert_eq!(secure("/", &[("host", host)], true), Ok(false), "{host}");
+        }
+        assert_eq!(secure("/", &[("host", "evil.example")], true), Err(403));
+        let host = ("host", "netml.example:8443");
+        let origin = |origin| secure("/api/status", &[host, ("origin", origin)], true);
+        assert_eq!(origin("https://netml.example:8443"), Ok(false));
+        assert_eq!(origin("http://netml.example:8443"), Err(403));
+    }
+
+    #[test]
+    fn where_others_reach_the_port_reading_needs_the_token() {
+        let host = ("host", "netml.example");
+        let bearer = ("authorization", "Bearer 0123456789abcdef");
+        let cookie = ("cookie", "netml_session=0123456789abcdef");
+        for path in ["/api/status", "/api/live", "/metrics"] {
+            assert_eq!(secure(path, &[host], false), Err(401), "{path}");
+            assert_eq!(secure(path, &[host, bearer], false), Ok(true), "{path}");
+            assert_eq!(secure(path, &[host, cookie], false), Ok(true), "{path}");
+            assert_eq!(secure(path, &[host], true), Ok(false), "{path}");
+        }
+        for path in ["/", "/app/main.js", "/healthz", "/readyz"] {
+            assert_eq!(secure(path, &[host], false), Ok(false), "{path}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod health;
 pub mod live;
 mod openapi;
 pub mod params;
+pub mod tls;
 pub mod view;
 
 /// Largest body of a request in bytes; a larger one gets 413.
@@ -46,6 +47,10 @@ pub struct AppState {
     pub health: Arc<Health>,
     /// Who watches.
     pub hub: live::Hub,
+    /// Whose certificate is shown; None: plain text.
+    pub identity: Option<Arc<tls::Identity>>,
+    /// Whether reading needs no token.
+    pub reading_is_open: bool,
     /// What allows changes.
     pub token: guard::Token,
     /// When the collector started.

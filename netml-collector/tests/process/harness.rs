@@ -50,7 +50,8 @@ impl Collector {
             let line = lines.next().unwrap().unwrap();
             line.strip_prefix(prefix).unwrap().to_owned()
         };
-        let dashboard = line("dashboard: http://");
+        let dashboard = line("dashboard: http");
+        let (_, dashboard) = dashboard.split_once("://").unwrap();
         let (web, token) = dashboard.split_once("/?token=").unwrap();
         Self {
             web: web.to_owned(),
@@ -187,7 +188,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let mut lines = head.lines();
         let status = lines.next().unwrap().split(' ').nth(1).unwrap();

@@ -14,6 +14,7 @@ mod durability;
 mod full_disk;
 mod harness;
 mod health;
+mod https;
 mod link;
 mod metrics_reference;
 mod proxy;

@@ -150,7 +150,7 @@ fn starts_that_cannot_succeed_say_why_in_one_line() {
     };
     let fresh = directory.path().join("fresh");
     let any = "127.0.0.1:0";
-    let rule = "accounts and HTTPS";
+    let rule = "needs HTTPS; give --web-certificate";
     check(&mut command_at(&fresh, "0.0.0.0:0", any), 2, rule);
     check(
         &mut command_at(&fresh, any, "[::]:0"),

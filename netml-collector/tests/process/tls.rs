@@ -21,7 +21,7 @@ use super::harness::{Collector, PATIENCE, Sensor, batch, hello, packet};
 const HOUR_MS: i64 = 3_600_000;
 
 /// One command of `netml-collector` on a data directory; what it printed, or its error.
-fn tell(data: &Path, arguments: &[&str]) -> Result<String, String> {
+pub(crate) fn tell(data: &Path, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(env!("CARGO_BIN_EXE_netml-collector"))
         .args(arguments)
         .arg("--data")
