@@ -50,6 +50,10 @@ export const LOSSES = table({
   'record-refused': { label: 'record refused', meaning: 'A record contradicted itself.' },
   'sample-budget': { label: 'sample budget', meaning: 'A packet sample above the budget of its second; its flow still has it.' },
   'backlog-full': { label: 'backlog full', meaning: 'The collector was away for too long.' },
+  'spool-full': { label: 'spool full', meaning: 'The oldest records on the disk of the sensor went because there was no room below its bound.' },
+  'spool-no-space': { label: 'spool without space', meaning: 'The disk of the sensor took nothing and its memory was full.' },
+  'spool-damaged': { label: 'spool damaged', meaning: 'Bytes on the disk of the sensor changed: these records cannot be read any more.' },
+  'spool-refused': { label: 'spool refused', meaning: 'The collector refused these records as damaged, three times in a row.' },
   'capture-refused': { label: 'capture refused', meaning: 'A packet of the capture file was cut or of an unknown link type.' },
 });
 

@@ -266,8 +266,9 @@ export class Scene {
           unix_ms: now, resident_bytes: 41e6, cpu_share: 0.034, ring_bytes: 16777216, ring_backlog_bytes: 20480,
           flows_live: 412, flows_max: 65536, backlog_records: 12,
           stepped_down: true, mode_since_unix_ms: now - 3000, step_downs: 2,
-          books: { decoded: 12400123, in_flows: 12400123, record_refused: 0, samples_sent: 91823, sample_budget: 12308300 },
+          books: { decoded: 12400123, in_flows: 12400123, packets_sampled: 91823, spool_bytes: 5242880, 'record-refused': 0, 'sample-budget': 12308300, 'backlog-full': 7, 'spool-full': 7, 'spool-no-space': 0, 'spool-damaged': 0, 'spool-refused': 0 },
         },
+        clock_offset_ms: -2400, late_ms: 640,
         lost: { 'ring-full': 126, arp: 5512, 'other-ethertype': 31 },
         frames: 12405792,
         recorded: 12399123,
@@ -277,7 +278,7 @@ export class Scene {
         sensor: 'lab-server', connected: false, source: 'lab', version: '0.1.0', kernel: '6.1.0',
         last_seen_unix_ms: now - 5 * 60e3, model_id: null, schema_digest: '', accepted_commands: [],
         interfaces: [{ slot: 0, name: 'veth0', ingress_mode: 'tcx', egress_mode: 'tcx', aggregated_totals: false }],
-        health: null, lost: {}, frames: 9120, recorded: 9120, mapped: 0,
+        health: null, clock_offset_ms: null, late_ms: null, lost: {}, frames: 9120, recorded: 9120, mapped: 0,
       },
     ];
   }

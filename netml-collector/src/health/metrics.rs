@@ -19,6 +19,8 @@ pub struct Sensor {
     pub connected: bool,
     /// When it was last heard.
     pub last_seen_unix_ms: i64,
+    /// Its clock less the collector's.
+    pub clock_offset_ms: Option<i64>,
 }
 
 /// Certificates refused at the door.
@@ -265,6 +267,20 @@ pub const FAMILIES: &[Family<Snapshot>] = &[
         read: |of, out| {
             for sensor in &of.sensors {
                 out.number_of(&[&sensor.name], sensor.last_seen_unix_ms as f64 / 1e3);
+            }
+        },
+    },
+    Family {
+        name: "netml_collector_sensor_clock_offset_seconds",
+        kind: Kind::Gauge,
+        unit: "seconds",
+        labels: &["sensor"],
+        help: "The sensor's clock less the collector's and less the way of a report, which is some tenths of a second. No value where the sensor is away, did not report, or replays a capture.",
+        read: |of, out| {
+            for sensor in &of.sensors {
+                if let Some(ms) = sensor.clock_offset_ms {
+                    out.number_of(&[&sensor.name], ms as f64 / 1e3);
+                }
             }
         },
     },

@@ -8,6 +8,7 @@ use netml_proto::v1;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
+use super::clock_offset::ClockOffset;
 use super::commands::{CommandState, Commands};
 use crate::clock;
 use crate::live::{Live, Update};
@@ -42,6 +43,7 @@ struct Connection {
     outgoing: Outgoing,
     /// What it showed.
     certificate: Option<Fingerprint>,
+    clock: ClockOffset,
     /// Given a reason, or dropped where a newer connection takes its place, to end it.
     close: oneshot::Sender<&'static str>,
 }
@@ -96,6 +98,7 @@ impl Registry {
             hello,
             outgoing,
             certificate,
+            clock: ClockOffset::default(),
             close,
         };
         let mut ended = Vec::new();
@@ -155,6 +158,25 @@ impl Registry {
         for command in changed {
             self.live.give(Update::Command(Box::new(command)));
         }
+    }
+
+    /// Takes the time of a report for what the sensor's clock is off. That of a replay says nothing.
+    pub(super) fn reported(&self, sensor: &SensorName, sensor_unix_ms: i64, received_unix_ms: i64) {
+        let mut state = self.state();
+        if let Some(connection) = state.connections.get_mut(sensor)
+            && matches!(connection.hello.source, Source::Live | Source::Lab)
+        {
+            connection.clock.note(sensor_unix_ms, received_unix_ms);
+        }
+    }
+
+    /// Those connected, and by how many milliseconds each one's clock is ahead of the collector's, less
+    /// the way of a report.
+    #[must_use]
+    pub fn clock_offsets_ms(&self) -> HashMap<SensorName, Option<i64>> {
+        let state = self.state();
+        let offset = |(sensor, of): (&SensorName, &Connection)| (sensor.clone(), of.clock.get());
+        state.connections.iter().map(offset).collect()
     }
 
     /// Names of those connected.

@@ -20,7 +20,7 @@ use super::reasons;
 use super::registry::{Outgoing, Registry};
 use crate::clock;
 use crate::pki::Roll;
-use crate::record::SensorName;
+use crate::record::{Record, SensorName};
 use crate::store::{Outcome, Store, StoreError};
 
 /// A connection that says no hello for this long is closed.
@@ -271,6 +271,15 @@ impl Inner {
         let batch = check::batch(sensor, &wire)
             .map_err(|refusal| self.refuse(&refusal, u64::from(wire.count)))?;
         drop(wire);
+        let reports = batch.records.iter().flatten();
+        let told = reports.filter_map(|record| match record {
+            Record::Health(health) => Some(health.unix_ms),
+            _ => None,
+        });
+        if let Some(latest_unix_ms) = told.max() {
+            self.registry
+                .reported(sensor, latest_unix_ms, clock::unix_ms());
+        }
         let refused = batch.records.iter().filter(|r| r.is_none()).count();
         if refused > 0 {
             tracing::warn!(%sensor, refused, "records with impossible values were refused");

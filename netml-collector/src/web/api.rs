@@ -98,7 +98,8 @@ pub(super) async fn sensors(State(state): State<AppState>, uri: Uri) -> Answer<L
 
 /// All known sensors, as answers and the live feed show them.
 pub(super) async fn sensor_items(state: &AppState) -> Result<Vec<SensorItem>, ApiError> {
-    let connected: HashSet<SensorName> = state.registry.connected().into_iter().collect();
+    let connected = state.registry.clock_offsets_ms();
+    let now_unix_ms = clock::unix_ms();
     let mut items = Vec::new();
     for row in state.store.sensors().await? {
         let hello = row.hello;
@@ -106,7 +107,16 @@ pub(super) async fn sensor_items(state: &AppState) -> Result<Vec<SensorItem>, Ap
         let (rx, tx) = (std::mem::take(&mut totals.rx), totals.tx);
         let mut both = rx;
         both.add(&tx);
-        let connected = connected.contains(&hello.sensor);
+        let clock_offset_ms = connected.get(&hello.sensor).copied().flatten();
+        let connected = connected.contains_key(&hello.sensor);
+        let late_ms = row
+            .health
+            .as_ref()
+            .zip(clock_offset_ms)
+            .map(|(of, ahead_ms)| {
+                let made_unix_ms = of.unix_ms.saturating_sub(ahead_ms);
+                now_unix_ms.saturating_sub(made_unix_ms).max(0)
+            });
         items.push(SensorItem {
             sensor: hello.sensor.as_str().to_owned(),
             connected,
@@ -119,6 +129,8 @@ pub(super) async fn sensor_items(state: &AppState) -> Result<Vec<SensorItem>, Ap
             accepted_commands: hello.accepted_commands,
             interfaces: hello.interfaces,
             health: row.health,
+            clock_offset_ms,
+            late_ms,
             lost: both.lost,
             frames: both.frames,
             recorded: both.recorded,

@@ -27,14 +27,15 @@ pub(super) async fn readyz(State(state): State<AppState>) -> Response {
 }
 
 async fn snapshot(state: &AppState) -> Snapshot {
-    let connected = state.registry.connected();
+    let connected = state.registry.clock_offsets_ms();
     // What is wrong with the store the other metrics tell.
     let known = state.store.sensors().await.unwrap_or_else(|error| {
         tracing::warn!(%error, "metrics are told without sensors");
         Vec::new()
     });
     let sensors = known.into_iter().map(|row| Sensor {
-        connected: connected.contains(&row.hello.sensor),
+        connected: connected.contains_key(&row.hello.sensor),
+        clock_offset_ms: connected.get(&row.hello.sensor).copied().flatten(),
         name: row.hello.sensor.as_str().to_owned(),
         last_seen_unix_ms: row.last_seen_unix_ms,
     });

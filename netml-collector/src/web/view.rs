@@ -341,6 +341,11 @@ pub struct SensorItem {
     pub interfaces: Vec<Interface>,
     /// How it fares; null until it said.
     pub health: Option<Health>,
+    /// Its clock less the collector's and less the way of a report, which is some tenths of a second;
+    /// null where it is away or did not report, and of a replay.
+    pub clock_offset_ms: Option<i64>,
+    /// Age of its latest stored report, its clock's offset taken off; null where that is not known.
+    pub late_ms: Option<i64>,
     /// Frames with neither a record nor a count by flow since it attached, by reason.
     pub lost: BTreeMap<String, u64>,
     /// Frames seen since it attached.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use netml_proto::daemon::exposition::parse::{Page, parse};
 use netml_proto::v1;
 
-use super::harness::{Answer, Collector, PATIENCE, Sensor, batch, command, hello, packet};
+use super::harness::{Answer, Collector, PATIENCE, Sensor, batch, command, hello, now_ns, packet};
 
 fn get(collector: &Collector, path: &str) -> Answer {
     collector.request(&format!("GET {path} HTTP/1.1"), &[], "")
@@ -86,6 +86,42 @@ async fn metrics_tell_what_the_api_tells_of_known_traffic() {
         assert!(heard > Some(1e9), "{sensor}");
     }
     drop(other);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clock_of_a_sensor_is_measured_by_its_reports() {
+    let data = tempfile::tempdir().unwrap();
+    let collector = Collector::start(data.path());
+    let mut ahead = Sensor::connect(&collector, hello("ahead", 5)).await;
+    let replay = v1::Hello {
+        source: v1::Source::Replay.into(),
+        ..hello("replay", 6)
+    };
+    let mut replay = Sensor::connect(&collector, replay).await;
+    let hour_ns = 3_600_000_000_000;
+    for (sensor, stream) in [(&mut ahead, 5), (&mut replay, 6)] {
+        let health = v1::record::Record::Health(v1::Health {
+            unix_ns: now_ns() + hour_ns,
+            ..v1::Health::default()
+        });
+        sensor.send(batch(stream, 1, vec![health])).await;
+        assert_eq!(sensor.ack().await, 1);
+    }
+    let sensors = collector.items("/api/sensors");
+    let hour_ms = 3_600_000;
+    // The way here is what is missing; a minute would be a long one.
+    let near = |ms: i64| (hour_ms - 60_000..=hour_ms).contains(&ms);
+    assert!(near(sensors[0]["clock_offset_ms"].as_i64().unwrap()));
+    let late_ms = sensors[0]["late_ms"].as_i64().unwrap();
+    assert!((0..60_000).contains(&late_ms), "{late_ms}");
+    for field in ["clock_offset_ms", "late_ms"] {
+        assert!(sensors[1][field].is_null(), "{field} of a replay");
+    }
+    let page = metrics(&collector);
+    let name = "netml_collector_sensor_clock_offset_seconds";
+    assert_eq!(page.samples(name).count(), 1);
+    let offset_s = page.value(name, &[("sensor", "ahead")]).unwrap();
+    assert!((3_540.0..=3_600.0).contains(&offset_s), "{offset_s}");
 }
 
 #[test]

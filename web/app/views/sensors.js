@@ -6,7 +6,7 @@ import { Notice, Panel, useNow, useTitle } from '../components/common.js';
 import { Fact } from './flow-detail.js';
 import { NoSensor } from './overview.js';
 import { lossOf, modeOf, SOURCES, splitLost } from '../words.js';
-import { bytes, count, duration, percent, visible, when } from '../format.js';
+import { bytes, count, duration, percent, UNKNOWN, visible, when } from '../format.js';
 
 export function Sensors() {
   useTitle('Sensors');
@@ -36,15 +36,21 @@ function Sensor({ sensor, index }) {
     note=${html`<span class=${`state state-${sensor.connected ? 'on' : 'off'}`}>${sensor.connected ? 'connected' : `away for ${duration(Math.max(0, now - sensor.last_seen_unix_ms))}`}</span>
       <span class="tag">${(SOURCES[sensor.source] ?? SOURCES.none).label}</span>`}
   >
+    <dl class="facts facts-row facts-strong">
+      <${Fact} name="State" value=${sensor.connected ? 'up' : `away for ${duration(Math.max(0, now - sensor.last_seen_unix_ms))}`} hint=${`last heard ${when(sensor.last_seen_unix_ms)}`} />
+      <${Fact} name="Late by" value=${sensor.late_ms === null || sensor.late_ms === undefined ? UNKNOWN : duration(sensor.late_ms)} hint="age of its latest report that is stored" />
+      <${Fact} name="Waiting on the sensor" ...${waiting(health)} />
+      <${Fact} name="Lost" value=${count(missing)} hint=${`packets not analysed${Number(sensor.frames) > 0 ? `, ${percent(missing / Number(sensor.frames))} of all` : ''}`} />
+      <${Fact} name="Clock" ...${clock(sensor.clock_offset_ms)} />
+      <${Fact} name="Model" value=${sensor.model_id || 'none'} hint=${sensor.model_id ? undefined : 'every verdict is “no verdict”'} />
+      <${Fact} name="Version" value=${sensor.version || UNKNOWN} />
+    </dl>
     <div class="sensor-grid">
       <div>
         <h3>About</h3>
         <dl class="facts">
-          <${Fact} name="Version" value=${sensor.version || '–'} />
           <${Fact} name="Kernel" value=${sensor.kernel || '–'} />
-          <${Fact} name="Model" value=${sensor.model_id || 'none: every verdict is “no verdict”'} />
           <${Fact} name="Feature schema" value=${sensor.schema_digest ? `${sensor.schema_digest.slice(0, 16)}…` : '–'} />
-          <${Fact} name="Last seen" value=${when(sensor.last_seen_unix_ms)} />
           <${Fact} name="Accepts" value=${sensor.accepted_commands?.length ? sensor.accepted_commands.join(', ') : 'no commands'} />
         </dl>
       </div>
@@ -90,6 +96,7 @@ function Sensor({ sensor, index }) {
         </p>
         ${missing > 0 ? html`<p class="small">${missing === 1 ? '1 packet was' : `${count(missing)} packets were`} not analysed (${percent(missing / Math.max(1, Number(sensor.frames)))}).</p>` : null}
         ${notIp > 0 ? html`<p class="quiet small">${notIp === 1 ? '1 frame holds' : `${count(notIp)} frames hold`} no IP packet: nothing was lost.</p>` : null}
+        <${LostBehind} books=${health?.books ?? {}} />
         ${health && Object.keys(health.books ?? {}).length > 0
           ? html`<details class="twin"><summary>Books of the agent</summary>
               <table class="plain-table books"><tbody>
@@ -100,6 +107,52 @@ function Sensor({ sensor, index }) {
       </div>
     </div>
   <//>`;
+}
+
+/**
+ * What no collector has stored yet.
+ * @param {any} health
+ */
+function waiting(health) {
+  if (!health) return { value: UNKNOWN };
+  const records = `${count(health.backlog_records)} records not acknowledged`;
+  const onDisk = health.books?.spool_bytes;
+  return onDisk === undefined
+    ? { value: `${count(health.backlog_records)} records`, hint: 'in memory: it keeps none on its disk' }
+    : { value: bytes(Number(onDisk)), hint: `on its disk; ${records}` };
+}
+
+/**
+ * A report's own time against that of its receipt: its way here is in it.
+ * @param {number | null | undefined} ms
+ */
+function clock(ms) {
+  if (ms === null || ms === undefined) return { value: UNKNOWN, hint: 'measured while it reports live' };
+  if (Math.abs(ms) < 1000) return { value: 'in step', hint: 'within a second of the collector’s' };
+  return { value: `${duration(Math.abs(ms))} ${ms > 0 ? 'ahead' : 'behind'}`, hint: 'of the collector’s; up to a second of it is the way of a report' };
+}
+
+/** Losses of the agent, behind the kernel. */
+const LOST_BEHIND = ['record-refused', 'backlog-full', 'spool-full', 'spool-no-space', 'spool-damaged', 'spool-refused', 'sample-budget'];
+
+/** @param {{books: Record<string, number>}} props */
+function LostBehind({ books }) {
+  const known = LOST_BEHIND.filter((reason) => books[reason] !== undefined);
+  const some = known.filter((reason) => Number(books[reason]) > 0);
+  const none = known.filter((reason) => Number(books[reason]) === 0);
+  if (known.length === 0) return null;
+  /** @param {string} reason */
+  const row = (reason) => html`<tr key=${reason}>
+    <th scope="row" title=${lossOf(reason).meaning}>${lossOf(reason).label}</th>
+    <td class="right number">${count(Number(books[reason]))}</td>
+  </tr>`;
+  return html`<h3>Lost behind the kernel</h3>
+    ${some.length > 0 ? html`<table class="plain-table books"><tbody>${some.map(row)}</tbody></table>` : html`<p class="quiet small">Nothing.</p>`}
+    ${none.length > 0
+      ? html`<details class="twin"><summary>Show all: ${none.length} more at 0</summary>
+          <table class="plain-table books"><tbody>${none.map(row)}</tbody></table>
+        </details>`
+      : null}`;
 }
 
 /**
@@ -130,17 +183,30 @@ const BOOKS = {
   days_set_aside: 'Damaged days set aside', rows_unreadable: 'Stored rows not readable',
 };
 
+/** Shown whatever they are: what came and what became of it. The others matter where they are not 0. */
+const ALWAYS = ['batches_in', 'records_in', 'records_stored', 'records_duplicate', 'records_gap'];
+
 function Collector() {
   const known = status.value.value;
   const now = useNow(5000);
   if (!known) return null;
-  const books = known.books ?? {};
+  /** @type {[string, number][]} */
+  const books = Object.entries(known.books ?? {}).map(([name, n]) => [name, Number(n)]);
+  const shown = books.filter(([name, n]) => n !== 0 || ALWAYS.includes(name));
+  const zero = books.filter(([name, n]) => n === 0 && !ALWAYS.includes(name));
+  /** @param {[string, number]} book */
+  const fact = ([name, n]) => html`<${Fact} key=${name} name=${BOOKS[name] ?? name.replaceAll('_', ' ')} value=${count(n)} />`;
   return html`<${Panel} title="Collector" id="collector-title" note=${html`version ${known.version}`}>
     <dl class="facts facts-row">
       <${Fact} name="Running for" value=${duration(now - known.started_unix_ms)} />
-      ${Object.entries(books).map(([name, n]) => html`<${Fact} key=${name} name=${BOOKS[name] ?? name.replaceAll('_', ' ')} value=${count(Number(n))} />`)}
+      ${shown.map(fact)}
       ${missed.value > 0 ? html`<${Fact} name="Live events left out" value=${count(missed.value)} hint="this page read too slowly; the tables have them" />` : null}
       ${malformed.value > 0 ? html`<${Fact} name="Live events not understood" value=${count(malformed.value)} />` : null}
     </dl>
+    ${zero.length > 0
+      ? html`<details class="twin"><summary>Show all: ${zero.length} more at 0</summary>
+          <dl class="facts facts-row">${zero.map(fact)}</dl>
+        </details>`
+      : null}
   <//>`;
 }
