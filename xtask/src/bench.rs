@@ -28,6 +28,8 @@ enum Subject {
     Model,
     /// The whole sensor over a capture file, start of the program included
     Replay,
+    /// The collector's store: taking records, answering beside it, what they cost
+    Store,
 }
 
 /// Options of `xtask bench`.
@@ -42,6 +44,9 @@ pub(crate) struct BenchArgs {
     /// Rounds of the replay and of bulk TCP, odd, so that there is a median
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99))]
     rounds: u32,
+    /// Records in the store that is asked
+    #[arg(long, value_name = "N", default_value_t = 20_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
+    rows: u64,
     /// Of the live sensor this part only
     #[arg(long, value_enum)]
     part: Option<live::Part>,
@@ -66,6 +71,10 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         Some(Subject::Live) => live(args),
         Some(Subject::Model) => bench(&["--bench", "model"]),
         Some(Subject::Replay) => replay(args),
+        Some(Subject::Store) => {
+            let rows = args.rows.to_string();
+            bench(&["--bench", "store", "--", "--rows", &rows])
+        }
     }
 }
 

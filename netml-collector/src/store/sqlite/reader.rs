@@ -40,11 +40,14 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) async fn acquire(day: u32, pool: &SqlitePool) -> Result<Self, StoreError> {
+        Self::until(Instant::now() + STATEMENT_TIME_MAX, day, pool).await
+    }
+
+    async fn until(deadline: Instant, day: u32, pool: &SqlitePool) -> Result<Self, StoreError> {
         let mut connection = pool
             .acquire()
             .await
             .map_err(|error| damage::of_day(day, error.into()))?;
-        let deadline = Instant::now() + STATEMENT_TIME_MAX;
         connection
             .lock_handle()
             .await?
@@ -536,5 +539,31 @@ fn common_conditions(query: &mut QueryBuilder<Sqlite>, filter: &Filter) {
     if let Some(port) = filter.port {
         query.push(" AND (src_port = ").push_bind(port);
         query.push(" OR dst_port = ").push_bind(port).push(")");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::open;
+
+    #[tokio::test]
+    async fn a_statement_without_end_is_stopped_at_its_deadline() {
+        const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
+                               SELECT count(*) FROM n";
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("day-20261122.db");
+        open::close(open::writer(&path, &open::DAY).await.unwrap()).await;
+        let pool = open::readers(&path);
+        let mut reader = Reader::until(Instant::now(), 20_261_122, &pool)
+            .await
+            .unwrap();
+        let stopped = reader.rows(QueryBuilder::new(ENDLESS)).await;
+        assert!(matches!(stopped, Err(StoreError::Timeout)));
+        // The connection is as good as before.
+        drop(reader);
+        let mut reader = Reader::acquire(20_261_122, &pool).await.unwrap();
+        let rows = reader.rows(QueryBuilder::new("SELECT 1")).await.unwrap();
+        assert_eq!(rows.len(), 1);
     }
 }
