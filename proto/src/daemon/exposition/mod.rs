@@ -1,7 +1,7 @@
 //! Metrics in Prometheus' text format, version 0.0.4, from one table.
 //!
 //! Pure. A table of [`Family`]s names every metric with its type, unit, labels and meaning, and says
-//! how its values are read off a snapshot: [`page`] writes the text, [`reference`] the table of
+//! how its values are read off a snapshot: [`page`] writes the text, [`reference()`] the table of
 //! docs/metrics.md. What is not in the table cannot be told, and what is in it is told.
 //! [`parse`] reads a page back, strictly.
 
