@@ -175,7 +175,7 @@ impl Tree {
         })
     }
 
-    /// The leaf a row ends in, found node by node: the reference for [`Forest::walk`].
+    /// The leaf a row ends in, found node by node: the reference for every other walk.
     #[must_use]
     pub fn leaf(&self, row: &[f32; FEATURES]) -> usize {
         let mut at = 0;
