@@ -133,6 +133,26 @@ fn segments(fs: &SimFs) -> Vec<(String, u64)> {
 }
 
 #[test]
+fn what_a_kill_left_unsynced_is_synced_by_the_next_start() {
+    for seed in 0..100 {
+        let fs = SimFs::new(seed);
+        let mut killed = open(&fs, 7);
+        killed.append(batch(7, 1, 5), at(0));
+        killed.tick(5, at(50));
+        drop(killed);
+        drop(open(&fs, 8));
+        // The power goes, and comes back.
+        fs.power_on();
+        let spool = open(&fs, 9);
+        assert_eq!(
+            (spool.waiting(), spool.books().damaged),
+            (5, 0),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
 fn batches_come_back_as_they_were_in_order_and_go_once_acknowledged() {
     let fs = SimFs::new(1);
     let mut spool = open(&fs, 7);

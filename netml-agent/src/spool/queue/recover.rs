@@ -160,6 +160,10 @@ impl<F: SpoolFs> Spool<F> {
         } else {
             regions += tail_regions;
         }
+        // A kill leaves it unsynced, and the next segment may be made only once it is.
+        if is_newest && let Err(error) = self.fs.sync(&file).and_then(|()| self.fs.sync_names()) {
+            self.failed(&error, "the newest segment of the spool cannot be synced");
+        }
         segment.bytes = good_to;
         segment.is_damaged = regions > 0;
         self.books.damaged += regions;
