@@ -230,6 +230,7 @@ impl Maker {
             sensor: SensorName::parse(&format!("host-{sensor}")).unwrap(),
             stream_id: stream,
             first_seq,
+            elsewhere_seq: 0,
             records,
         }
     }

@@ -179,11 +179,20 @@ pub struct SensorBatch {
     pub stream_id: u64,
     /// Sequence number of the first record, at least 1.
     pub first_seq: u64,
+    /// Another collector has the stream up to here: numbers up to it that never came are no gap.
+    pub elsewhere_seq: u64,
     /// The records.
     pub records: Vec<Option<Record>>,
 }
 
 impl SensorBatch {
+    /// The stream's watermark as it counts for this batch, from what is stored here. It says what is
+    /// missing, and never takes a record of the batch for one that is stored.
+    #[must_use]
+    pub fn watermark_from(&self, stored_seq: u64) -> u64 {
+        stored_seq.max(self.elsewhere_seq.min(self.first_seq.saturating_sub(1)))
+    }
+
     /// Sequence number of the last record. The checks made sure that it does not overflow.
     #[must_use]
     pub fn last_seq(&self) -> u64 {

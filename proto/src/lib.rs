@@ -20,5 +20,12 @@ pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most records in one [`v1::Batch`].
 pub const BATCH_RECORDS_MAX: usize = 1_000;
 
-/// Protocol version in [`v1::Hello`].
+/// Most streams of which a [`v1::Hello`] tells how far other collectors have them.
+pub const STREAMS_MAX: usize = 128;
+
+/// Newest protocol version that is spoken. It rises with what an older peer would take for something
+/// else; fields, records and messages that are new and can be left out do not raise it.
 pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Oldest protocol version that is spoken.
+pub const PROTOCOL_VERSION_MIN: u32 = 1;

@@ -1,10 +1,10 @@
 //! Who this sensor is: its name, kernel, version, and the hello made of them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use netml_proto::{PROTOCOL_VERSION, v1};
+use netml_proto::{PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, v1};
 
 use super::Misuse;
 use crate::export::Transport;
@@ -79,6 +79,61 @@ const fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
 }
 
+/// Most collectors of a sensor.
+const COLLECTORS_MAX: usize = 8;
+
+/// The ways to the collectors, the first of which is preferred: all by one identity file, or each by its
+/// own.
+///
+/// # Errors
+/// [`Misuse`] for what [`transport`] refuses, too many collectors, one named twice, identity files that are
+/// neither one nor one for each, or name different sensors.
+pub fn transports(urls: &[String], identities: &[PathBuf]) -> anyhow::Result<Vec<Transport>> {
+    let misuse = |text: String| anyhow!(Misuse(text));
+    if urls.len() > COLLECTORS_MAX {
+        return Err(misuse(format!(
+            "{} collectors are named; {COLLECTORS_MAX} is the most",
+            urls.len()
+        )));
+    }
+    if let Some(url) = (1..urls.len()).find_map(|n| urls[..n].iter().find(|url| **url == urls[n])) {
+        return Err(misuse(format!("the collector {url} is named twice")));
+    }
+    let mut ways: Vec<Transport> = Vec::with_capacity(urls.len());
+    match identities {
+        [] | [_] => {
+            for url in urls {
+                ways.push(match ways.first() {
+                    None => transport(url, identities.first().map(PathBuf::as_path))?,
+                    Some(first) => first.to(url).map_err(|error| misuse(error.to_string()))?,
+                });
+            }
+        }
+        _ if identities.len() == urls.len() => {
+            for (url, identity) in urls.iter().zip(identities) {
+                ways.push(transport(url, Some(identity))?);
+            }
+        }
+        _ => {
+            return Err(misuse(format!(
+                "{} identity files for {} collectors: give one for all, or one for each in their order",
+                identities.len(),
+                urls.len()
+            )));
+        }
+    }
+    if let [first, rest @ ..] = &ways[..]
+        && let Some(other) = rest.iter().find(|way| way.sensor() != first.sensor())
+    {
+        return Err(misuse(format!(
+            "the identity files name different sensors, {} and {}: enrol under one name",
+            first.sensor().unwrap_or_default(),
+            other.sensor().unwrap_or_default()
+        )));
+    }
+    Ok(ways)
+}
+
 /// The way to the collector: plain for `http://`, by TLS with the identity file for `https://`.
 ///
 /// # Errors
@@ -124,6 +179,7 @@ pub fn hello(
 ) -> anyhow::Result<v1::Hello> {
     Ok(v1::Hello {
         protocol_version: PROTOCOL_VERSION,
+        protocol_version_min: PROTOCOL_VERSION_MIN,
         sensor,
         version: VERSION.into(),
         kernel: kernel(),
@@ -134,6 +190,7 @@ pub fn hello(
         model_id: model.map_or_else(String::new, |model| model.id().into()),
         schema_digest: schema::digest(),
         accepted_commands,
+        stored_elsewhere: Vec::new(),
     })
 }
 

@@ -3,6 +3,7 @@
 use netml_proto::v1;
 
 use super::batcher::{Batcher, BatcherBooks};
+use super::route::Queue;
 use super::spooler::Spooler;
 
 /// See the module.
@@ -54,45 +55,6 @@ impl Backlog {
         }
     }
 
-    /// The next batch to send, which is sent with this.
-    pub(super) fn take_unsent(&mut self) -> Option<v1::Batch> {
-        match self {
-            Self::Memory(batcher) => {
-                let batch = batcher.unsent().cloned();
-                batcher.mark_sent();
-                batch
-            }
-            Self::Disk(spooler) => spooler.take_unsent(),
-        }
-    }
-
-    /// The connection is a new one: everything not acknowledged is to be sent again.
-    pub(super) fn rewind(&mut self) {
-        match self {
-            Self::Memory(batcher) => batcher.rewind(),
-            Self::Disk(spooler) => spooler.rewind(),
-        }
-    }
-
-    /// The collector ended the connection because of a batch. In memory nothing comes of it: what is
-    /// there was not read from a disk.
-    pub(super) fn refused(&mut self) {
-        if let Self::Disk(spooler) = self {
-            spooler.refused();
-        }
-    }
-
-    /// Takes an acknowledgement; false where it is known to be of what was never sent.
-    pub(super) fn ack(&mut self, ack: v1::Ack) -> bool {
-        match self {
-            Self::Memory(batcher) => batcher.ack(ack),
-            Self::Disk(spooler) => {
-                spooler.ack(ack);
-                true
-            }
-        }
-    }
-
     /// Records taken and neither acknowledged nor given up.
     pub(super) fn waiting(&self) -> u64 {
         match self {
@@ -130,6 +92,50 @@ impl Backlog {
         match self {
             Self::Memory(_) => None,
             Self::Disk(spooler) => Some(spooler.close().await),
+        }
+    }
+}
+
+impl Queue for Backlog {
+    fn take_unsent(&mut self) -> Option<v1::Batch> {
+        match self {
+            Self::Memory(batcher) => {
+                let batch = batcher.unsent().cloned();
+                batcher.mark_sent();
+                batch
+            }
+            Self::Disk(spooler) => spooler.take_unsent(),
+        }
+    }
+
+    fn rewind(&mut self) {
+        match self {
+            Self::Memory(batcher) => batcher.rewind(),
+            Self::Disk(spooler) => spooler.rewind(),
+        }
+    }
+
+    /// In memory nothing comes of it: what is there was not read from a disk.
+    fn refused(&mut self) {
+        if let Self::Disk(spooler) = self {
+            spooler.refused();
+        }
+    }
+
+    fn ack(&mut self, ack: v1::Ack) -> bool {
+        match self {
+            Self::Memory(batcher) => batcher.ack(ack),
+            Self::Disk(spooler) => {
+                spooler.ack(ack);
+                true
+            }
+        }
+    }
+
+    fn acknowledged_before(&self) -> Vec<v1::Ack> {
+        match self {
+            Self::Memory(_) => Vec::new(),
+            Self::Disk(spooler) => spooler.acknowledged_before().to_vec(),
         }
     }
 }

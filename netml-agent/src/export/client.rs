@@ -1,12 +1,13 @@
 //! The stream to the collector: connect, say hello, send batches, take acknowledgements.
 //!
-//! Shell. One task owns the [`Backlog`] and the connection. A collector that cannot be reached is
+//! Shell. One task owns the backlog and the connection. A collector that cannot be reached is
 //! a state that is shown, not an error: records wait in the bounded backlog, in memory or on the
-//! disk, and everything not acknowledged is sent again after the next hello. When every sender of
-//! chunks is gone the task flushes, until [`FLUSH_TIMEOUT`] brings no acknowledgement, and tells what
-//! became of the records. What is on the disk is not waited for without a connection, nor long.
+//! disk, and everything not acknowledged is sent again after the next hello, to the same collector or to
+//! another one: [`super::route`] decides. When every sender of chunks is gone the task flushes, until
+//! [`FLUSH_TIMEOUT`] brings no acknowledgement, and tells what became of the records. What is on the disk
+//! is not waited for without a connection, nor long.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -21,18 +22,16 @@ use tonic::{Code, Streaming};
 use super::Chunk;
 use super::backlog::Backlog;
 use super::batcher::{Batcher, BatcherBooks, Limits};
-use super::convert::Context;
+use super::convert::{Context, event};
 use super::outbox::{CHUNKS_MAX, WhenFull};
+use super::route::{Act, Change, Dispatch, Pace};
 use super::spooler::{Spooler, Watch};
 use super::transport::{Transport, describe_status};
 use crate::diagnose::Runner;
+use crate::sys;
 
 /// Time for a connection and for the answer to the stream.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// First pause before connecting again; it doubles up to [`BACKOFF_MAX`], each time shortened at
-/// random to not less than half, so that sensors do not return all at once.
-const BACKOFF_FIRST: Duration = Duration::from_millis(250);
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// The flush at the end is given up when nothing was acknowledged for this long.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest flush of a live sensor, whose host wants to go on; a replay may take its time.
@@ -55,8 +54,10 @@ const REMINDER: Duration = Duration::from_secs(60);
 
 /// What the client needs to know.
 pub struct Client {
-    /// The way to the collector.
-    pub transport: Transport,
+    /// The ways to the collectors, at least one; the first is preferred.
+    pub transports: Vec<Transport>,
+    /// When to connect, and to which.
+    pub pace: Pace,
     /// First message of every stream; names the stream id of all batches. Its interfaces are
     /// those of `context`, where that has any.
     pub hello: v1::Hello,
@@ -77,6 +78,12 @@ pub struct Client {
 pub struct ExportState {
     /// A stream to the collector is open.
     pub connected: AtomicBool,
+    /// Number of the collector spoken to, or tried: 0 is the preferred one.
+    pub collector: AtomicUsize,
+    /// Streams opened to another collector because that before took nothing.
+    pub fail_overs: AtomicU64,
+    /// Streams opened to the preferred collector because it answers again.
+    pub returns: AtomicU64,
     /// Records taken into batches.
     pub records_in: AtomicU64,
     /// Records acknowledged.
@@ -165,6 +172,8 @@ enum Link {
 type Opening = JoinHandle<Result<Session, String>>;
 
 struct Session {
+    /// Number of the collector.
+    at: usize,
     outbound: mpsc::Sender<v1::SensorMessage>,
     inbound: Streaming<v1::CollectorMessage>,
 }
@@ -186,6 +195,14 @@ async fn opened(opening: &mut Option<Opening>) -> Result<Session, String> {
     match opening {
         None => std::future::pending().await,
         Some(task) => task.await.unwrap_or_else(|error| Err(error.to_string())),
+    }
+}
+
+/// Waits for a look at the preferred collector; for ever where there is none.
+async fn probed(probe: &mut Option<JoinHandle<bool>>) -> bool {
+    match probe {
+        None => std::future::pending().await,
+        Some(task) => task.await.unwrap_or(false),
     }
 }
 
@@ -226,17 +243,17 @@ impl Link {
 struct Task {
     client: Client,
     state: Arc<ExportState>,
-    backlog: Backlog,
+    dispatch: Dispatch<Backlog>,
     started: Instant,
     link: Link,
     outbound: Option<mpsc::Sender<v1::SensorMessage>>,
-    failures: u32,
+    probe: Option<JoinHandle<bool>>,
     down_since: Instant,
     reminded: Option<Instant>,
     last_error: Option<String>,
     acked_at: Option<Instant>,
-    random: u64,
-    renewals: Option<watch::Receiver<u64>>,
+    /// By collector.
+    renewals: Vec<Option<watch::Receiver<u64>>>,
 }
 
 impl Task {
@@ -251,15 +268,20 @@ impl Task {
             None => Backlog::Memory(Batcher::new(client.hello.stream_id, client.limits)),
         };
         Self {
-            backlog,
-            random: client.hello.stream_id | 1,
-            renewals: client.transport.renewals(),
+            dispatch: Dispatch::new(
+                backlog,
+                client.transports.len(),
+                client.hello.stream_id,
+                client.pace,
+                0,
+            ),
+            renewals: client.transports.iter().map(Transport::renewals).collect(),
             client,
             state,
             started: now,
             link: Link::Down { until: now },
             outbound: None,
-            failures: 0,
+            probe: None,
             down_since: now,
             reminded: None,
             last_error: None,
@@ -274,13 +296,14 @@ impl Task {
         let mut flush_begun: Option<Instant> = None;
         loop {
             let outbound = self.outbound.clone();
-            let has_batch = outbound.is_some() && self.backlog.has_unsent();
+            let has_batch =
+                outbound.is_some() && self.dispatch.may_send() && self.dispatch.queue.has_unsent();
             let for_batch = outbound.clone();
             tokio::select! {
                 chunk = chunks.recv(), if flush_begun.is_none() && self.has_room() => match chunk {
                     Some(chunk) => self.take(chunk),
                     None => {
-                        self.backlog.seal();
+                        self.dispatch.queue.seal();
                         flush_begun = Some(Instant::now());
                     }
                 },
@@ -292,12 +315,20 @@ impl Task {
                 Some(result) = results.recv(), if outbound.is_some() => {
                     self.answer(outbound, result);
                 }
-                () = self.backlog.fill() => {}
+                () = self.dispatch.queue.fill() => {}
                 event = self.link.next() => self.on_link(event, &result_sender),
+                answers = probed(&mut self.probe) => {
+                    self.probe = None;
+                    let now_ms = self.now_ms();
+                    self.dispatch.probed(answers, now_ms);
+                }
                 _ = tick.tick() => {
                     let now_ms = self.now_ms();
-                    self.backlog.tick(now_ms);
+                    self.dispatch.queue.tick(now_ms);
                     self.follow_renewal();
+                    if let Some(act) = self.dispatch.tick(now_ms) {
+                        self.act(act);
+                    }
                 }
             }
             self.publish();
@@ -305,11 +336,11 @@ impl Task {
                 break;
             }
         }
-        let kept = self.backlog.close().await;
+        let kept = self.dispatch.queue.close().await;
         self.publish();
         Delivered {
-            books: self.backlog.books(),
-            undelivered: self.backlog.waiting() - kept.unwrap_or(0),
+            books: self.dispatch.queue.books(),
+            undelivered: self.dispatch.queue.waiting() - kept.unwrap_or(0),
             kept,
             last_error: self.last_error,
         }
@@ -322,8 +353,8 @@ impl Task {
     /// True when everything is acknowledged or there is no use in waiting on.
     fn is_flushed(&self, begun: Instant) -> bool {
         let progress = self.acked_at.map_or(begun, |acked| acked.max(begun));
-        let is_kept = matches!(self.backlog, Backlog::Disk(_));
-        self.backlog.waiting() == 0
+        let is_kept = matches!(self.dispatch.queue, Backlog::Disk(_));
+        self.dispatch.queue.waiting() == 0
             || progress.elapsed() >= FLUSH_TIMEOUT
             || (is_kept && (self.outbound.is_none() || begun.elapsed() >= FLUSH_KEPT_MAX))
             || (self.client.when_full == WhenFull::Drop && begun.elapsed() >= FLUSH_TIME_MAX)
@@ -331,11 +362,11 @@ impl Task {
 
     /// False where a source that can wait should.
     fn has_room(&self) -> bool {
-        if self.backlog.is_behind() {
+        if self.dispatch.queue.is_behind() {
             return false;
         }
         self.client.when_full == WhenFull::Drop
-            || !self.backlog.is_half_full()
+            || !self.dispatch.queue.is_half_full()
             || (self.outbound.is_none() && self.down_since.elapsed() > PATIENCE)
     }
 
@@ -353,12 +384,13 @@ impl Task {
                 .client
                 .context
                 .record(observation, chunk.unix_offset_ns);
-            self.backlog.push(&record, now_ms);
+            self.dispatch.queue.push(&record, now_ms);
         }
     }
 
     fn send(&mut self, permit: mpsc::OwnedPermit<v1::SensorMessage>) {
-        if let Some(batch) = self.backlog.take_unsent() {
+        let now_ms = self.now_ms();
+        if let Some(batch) = self.dispatch.take_unsent(now_ms) {
             permit.send(v1::SensorMessage {
                 message: Some(v1::sensor_message::Message::Batch(batch)),
             });
@@ -377,25 +409,47 @@ impl Task {
         }
     }
 
-    /// Opens a stream in a task of its own.
-    fn opening(&self) -> Opening {
+    /// Opens a stream to a collector in a task of its own.
+    fn opening(&self, at: usize) -> Opening {
         let mut hello = self.client.hello.clone();
+        hello.stored_elsewhere = self.dispatch.stored_elsewhere(at);
         let watched = self.client.context.interfaces.interfaces();
         if !watched.is_empty() {
             hello.interfaces = watched;
         }
-        tokio::spawn(open(self.client.transport.clone(), hello))
+        let transport = self.client.transports[at].clone();
+        tokio::spawn(open(transport, hello, at))
+    }
+
+    /// Does what the route asks for.
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Probe => {
+                let transport = self.client.transports[0].clone();
+                self.probe = Some(tokio::spawn(async move {
+                    transport.connect(|endpoint| endpoint).await.is_ok()
+                }));
+            }
+            Act::Return => {
+                let opening = self.opening(0);
+                if let Link::Up { next, .. } = &mut self.link {
+                    *next = Some(opening);
+                }
+            }
+            Act::GiveUp => self.lost("nothing is acknowledged".into(), false),
+        }
     }
 
     /// With a new certificate a new stream is opened beside the old one, which goes on meanwhile.
     fn follow_renewal(&mut self) {
-        let renewed = self.renewals.as_mut().is_some_and(|renewals| {
+        let at = self.dispatch.at();
+        let renewed = self.renewals[at].as_mut().is_some_and(|renewals| {
             let changed = renewals.has_changed().unwrap_or(false);
             renewals.mark_unchanged();
             changed
         });
         if renewed && matches!(self.link, Link::Up { next: None, .. }) {
-            let opening = self.opening();
+            let opening = self.opening(at);
             if let Link::Up { next, .. } = &mut self.link {
                 *next = Some(opening);
             }
@@ -403,12 +457,13 @@ impl Task {
     }
 
     fn on_link(&mut self, event: LinkEvent, results: &mpsc::Sender<v1::CommandResult>) {
+        let now_ms = self.now_ms();
         match event {
             LinkEvent::Retry => {
-                self.link = Link::Connecting(self.opening());
+                self.link = Link::Connecting(self.opening(self.dispatch.at()));
             }
             LinkEvent::Opened(session) => {
-                self.backlog.rewind();
+                let change = self.dispatch.opened(session.at, now_ms);
                 self.outbound = Some(session.outbound);
                 self.link = Link::Up {
                     inbound: Box::new(session.inbound),
@@ -418,15 +473,15 @@ impl Task {
                 self.reminded = None;
                 self.state.connected.store(true, Ordering::Relaxed);
                 tracing::info!(
-                    url = %self.client.transport.url(),
-                    waiting = self.backlog.waiting(),
+                    url = %self.url(session.at),
+                    waiting = self.dispatch.queue.waiting(),
                     "collector connected"
                 );
+                self.tell(change, session.at);
             }
             LinkEvent::Message(message) => match message.message {
                 Some(v1::collector_message::Message::Ack(ack)) => {
-                    self.failures = 0;
-                    if self.backlog.ack(ack) {
+                    if self.dispatch.ack(ack, now_ms) {
                         self.acked_at = Some(Instant::now());
                     } else {
                         tracing::debug!(seq = ack.seq, "an acknowledgement of nothing sent");
@@ -437,54 +492,83 @@ impl Task {
                 }
                 None => tracing::debug!("an empty message from the collector"),
             },
-            LinkEvent::Refused(error) => {
-                self.backlog.refused();
-                self.lost(error);
-            }
+            LinkEvent::Refused(error) => self.lost(error, true),
             LinkEvent::NotReplaced(error) => {
-                tracing::warn!("no stream with the new certificate, the old one goes on: {error}");
+                self.dispatch.not_returned(now_ms);
+                tracing::warn!(
+                    "no stream to take the place of the old one, which goes on: {error}"
+                );
             }
-            LinkEvent::Lost(error) => self.lost(error),
+            LinkEvent::Lost(error) => self.lost(error, false),
         }
     }
 
-    fn lost(&mut self, error: String) {
+    /// Says, and tells the collector, where it is another one than before.
+    fn tell(&mut self, change: Change, at: usize) {
+        let (before, severity, said) = match change {
+            Change::None => return,
+            Change::FailedOver(before) => (before, "warning", "took nothing any more"),
+            Change::Returned(before) => {
+                (before, "info", "was left: the preferred one answers again")
+            }
+        };
+        let (before, now) = (self.url(before).to_owned(), self.url(at).to_owned());
+        tracing::warn!(
+            from = before,
+            to = now,
+            "another collector: the one before {said}"
+        );
+        let record = event(
+            sys::unix_ns(),
+            "collector-changed",
+            severity,
+            format!("another collector: the one before {said}"),
+            &[("from", before), ("to", now)],
+        );
+        let now_ms = self.now_ms();
+        self.dispatch.queue.push(&record, now_ms);
+    }
+
+    fn url(&self, at: usize) -> &str {
+        self.client.transports[at].url()
+    }
+
+    fn lost(&mut self, error: String, is_refused: bool) {
         if self.state.connected.swap(false, Ordering::Relaxed) {
             self.down_since = Instant::now();
         }
         self.outbound = None;
+        let (at, now_ms) = (self.dispatch.at(), self.now_ms());
+        let pause = Duration::from_millis(self.dispatch.lost(is_refused, now_ms));
         self.link = Link::Down {
-            until: Instant::now() + self.backoff(),
+            until: Instant::now() + pause,
         };
-        self.failures = self.failures.saturating_add(1);
         let remind = self
             .reminded
             .is_none_or(|reminded| reminded.elapsed() >= REMINDER);
         if remind {
             self.reminded = Some(Instant::now());
             tracing::warn!(
-                url = %self.client.transport.url(),
-                waiting = self.backlog.waiting(),
-                lost = self.backlog.books().lost,
+                url = %self.url(at),
+                waiting = self.dispatch.queue.waiting(),
+                lost = self.dispatch.queue.books().lost,
                 "collector not reachable, trying on: {error}"
             );
         }
         self.last_error = Some(error);
     }
 
-    fn backoff(&mut self) -> Duration {
-        let doubled = BACKOFF_FIRST.saturating_mul(1 << self.failures.min(16));
-        let longest = doubled.min(BACKOFF_MAX);
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        let share = (self.random >> 40) as f64 / (1_u64 << 24) as f64;
-        longest.mul_f64(0.5 + share / 2.0)
-    }
-
     fn publish(&self) {
         self.state.turns.fetch_add(1, Ordering::Relaxed);
-        let books = self.backlog.books();
+        let books = self.dispatch.queue.books();
+        let state = &self.state;
+        state.collector.store(self.dispatch.at(), Ordering::Relaxed);
+        state
+            .fail_overs
+            .store(self.dispatch.fail_overs(), Ordering::Relaxed);
+        state
+            .returns
+            .store(self.dispatch.returns(), Ordering::Relaxed);
         self.state
             .records_in
             .store(books.records_in, Ordering::Relaxed);
@@ -492,7 +576,7 @@ impl Task {
         self.state.lost.store(books.lost, Ordering::Relaxed);
         self.state
             .waiting
-            .store(self.backlog.waiting(), Ordering::Relaxed);
+            .store(self.dispatch.queue.waiting(), Ordering::Relaxed);
     }
 }
 
@@ -503,7 +587,7 @@ async fn reserve(
 }
 
 /// Opens a stream and says hello.
-async fn open(transport: Transport, hello: v1::Hello) -> Result<Session, String> {
+async fn open(transport: Transport, hello: v1::Hello, at: usize) -> Result<Session, String> {
     let late = |_| format!("no answer within {} s", CONNECT_TIMEOUT.as_secs());
     let channel = transport
         .connect(|endpoint| {
@@ -532,5 +616,9 @@ async fn open(transport: Transport, hello: v1::Hello) -> Result<Session, String>
         .map_err(late)?
         .map_err(|status| describe_status(&status))?
         .into_inner();
-    Ok(Session { outbound, inbound })
+    Ok(Session {
+        at,
+        outbound,
+        inbound,
+    })
 }

@@ -1,7 +1,7 @@
 //! Batches of records to the collector, acknowledged.
 //!
 //! Data in: what the engine reports, through the sink [`Outbox`] on the reader's thread. Data out:
-//! one gRPC stream of numbered batches. The core ([`sampler`], [`batcher`], [`convert`]) holds no
+//! one gRPC stream of numbered batches. The core ([`sampler`], [`batcher`], [`convert`], [`route`]) holds no
 //! clock and no socket; the shell ([`outbox`], [`client`], [`spooler`]) does. Sealed
 //! batches wait in memory ([`batcher::Batcher`]) or in a [`crate::spool`] on the disk.
 //!
@@ -28,6 +28,7 @@ pub mod client;
 pub mod convert;
 pub mod credentials;
 pub mod outbox;
+pub mod route;
 pub mod sampler;
 pub mod spooler;
 pub mod transport;
@@ -35,6 +36,7 @@ pub mod watched;
 
 pub use client::{Client, Delivered, Exporter};
 pub use outbox::Outbox;
+pub use route::Pace;
 pub use transport::Transport;
 pub use watched::Watched;
 

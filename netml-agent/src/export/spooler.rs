@@ -114,6 +114,7 @@ pub struct Spooler {
     handed: u64,
     /// Records that could not be encoded, or found the thread dead.
     lost: u64,
+    acknowledged_before: Vec<v1::Ack>,
 }
 
 impl Spooler {
@@ -127,6 +128,7 @@ impl Spooler {
         let (sender, read) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::default());
         shared.tell(&spool);
+        let acknowledged_before = spool.acknowledged();
         let keeper = Keeper {
             spool,
             shared: Arc::clone(&shared),
@@ -147,7 +149,13 @@ impl Spooler {
             shared,
             handed: 0,
             lost: 0,
+            acknowledged_before,
         })
+    }
+
+    /// How far streams were acknowledged when the spool was opened.
+    pub(super) fn acknowledged_before(&self) -> &[v1::Ack] {
+        &self.acknowledged_before
     }
 
     /// Its state, for others to read.

@@ -26,6 +26,7 @@ use rustls::{
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -103,6 +104,12 @@ pub struct Transport {
 #[derive(Debug)]
 struct Secure {
     place: Place,
+    identity: Arc<Identity>,
+}
+
+/// An identity file; ways to several collectors may share it.
+#[derive(Debug)]
+struct Identity {
     path: PathBuf,
     credentials: Mutex<Credentials>,
     renewals: watch::Sender<u64>,
@@ -114,17 +121,35 @@ impl Transport {
     /// # Errors
     /// Where the URL is none, or does not fit to the identity.
     pub fn new(url: &str, identity: Option<(&Path, Credentials)>) -> Result<Self, UrlError> {
+        let identity = identity.map(|(path, credentials)| {
+            Arc::new(Identity {
+                path: path.to_owned(),
+                credentials: Mutex::new(credentials),
+                renewals: watch::Sender::new(0),
+            })
+        });
+        Self::by(url, identity)
+    }
+
+    /// The way to another collector, by the same identity where there is one.
+    ///
+    /// # Errors
+    /// See [`Self::new`].
+    pub fn to(&self, url: &str) -> Result<Self, UrlError> {
+        let secure = self.secure.as_ref();
+        Self::by(url, secure.map(|secure| Arc::clone(&secure.identity)))
+    }
+
+    fn by(url: &str, identity: Option<Arc<Identity>>) -> Result<Self, UrlError> {
         let shown = || url.chars().take(100).collect::<String>();
         let (uri, is_tls) = parse(url).ok_or_else(|| UrlError::Form(shown()))?;
         let secure = match (is_tls, identity) {
             (true, None) => return Err(UrlError::NoIdentity(shown())),
             (false, Some(_)) => return Err(UrlError::NoTls(shown())),
             (false, None) => None,
-            (true, Some((path, credentials))) => Some(Arc::new(Secure {
+            (true, Some(identity)) => Some(Arc::new(Secure {
                 place: Place::of(&uri),
-                path: path.to_owned(),
-                credentials: Mutex::new(credentials),
-                renewals: watch::Sender::new(0),
+                identity,
             })),
         };
         Ok(Self {
@@ -143,13 +168,13 @@ impl Transport {
     /// The name in the certificate, where there is one.
     #[must_use]
     pub fn sensor(&self) -> Option<String> {
-        Some(self.secure.as_ref()?.credentials().sensor)
+        Some(self.secure.as_ref()?.identity.credentials().sensor)
     }
 
     /// Counts renewed certificates: a connection made before one shows the old certificate.
     #[must_use]
     pub fn renewals(&self) -> Option<watch::Receiver<u64>> {
-        Some(self.secure.as_ref()?.renewals.subscribe())
+        Some(self.secure.as_ref()?.identity.renewals.subscribe())
     }
 
     /// Connects.
@@ -178,24 +203,61 @@ impl Transport {
         timeout(CONNECT_TIME_MAX, connecting).await.map_err(late)?
     }
 
-    /// Renews the certificate whenever it is time to, for ever; returns at once without one. What
-    /// fails is said and tried again.
-    pub async fn keep_renewed(self) {
-        let Some(secure) = &self.secure else {
-            return;
-        };
+    fn has_identity(&self, identity: &Arc<Identity>) -> bool {
+        let secure = self.secure.as_ref();
+        secure.is_some_and(|secure| Arc::ptr_eq(&secure.identity, identity))
+    }
+
+    /// Renews the certificates of these ways whenever it is time to, each at the first collector that does
+    /// it. Runs for ever; returns at once without a certificate. What fails is said and tried again.
+    pub async fn keep_renewed(ways: Vec<Self>) {
+        let mut renewing = JoinSet::new();
+        for (place, way) in ways.iter().enumerate() {
+            let Some(secure) = &way.secure else {
+                continue;
+            };
+            let identity = Arc::clone(&secure.identity);
+            if !ways[..place].iter().any(|way| way.has_identity(&identity)) {
+                let ways = ways.iter().filter(|way| way.has_identity(&identity));
+                let ways = ways.cloned().collect();
+                renewing.spawn(identity.keep_renewed(ways));
+            }
+        }
+        renewing.join_all().await;
+    }
+
+    /// Gets a new certificate from this collector.
+    async fn renewed(&self, credentials: &Credentials) -> Result<Credentials, String> {
+        let request = credentials.request().map_err(|error| error.to_string())?;
+        let channel = self.connect(|endpoint| endpoint).await?;
+        let mut client = EnrolmentClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let asking = client.renew(v1::RenewRequest { request });
+        let renewed = credentials.renewed(answer(asking).await?);
+        // Used only once it can be: a file of the wrong kind would shut the sensor out.
+        renewed.tls().map_err(|error| error.to_string())?;
+        Ok(renewed)
+    }
+}
+
+impl Identity {
+    fn credentials(&self) -> Credentials {
+        let credentials = self.credentials.lock();
+        credentials.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn keep_renewed(self: Arc<Self>, ways: Vec<Transport>) {
         loop {
             let now_unix_ms = i64::try_from(sys::unix_ns() / 1_000_000).unwrap_or(i64::MAX);
-            let left_ms = secure.credentials().renew_at_unix_ms() - now_unix_ms;
+            let left_ms = self.credentials().renew_at_unix_ms() - now_unix_ms;
             if left_ms > 0 {
                 let left = Duration::from_millis(left_ms.unsigned_abs());
                 tokio::time::sleep(left.min(RENEWAL_LOOK)).await;
                 continue;
             }
-            match self.renew(secure).await {
+            match self.renew(&ways).await {
                 Ok(()) => tracing::info!("the sensor's certificate was renewed"),
                 Err(error) => {
-                    let left_ms = secure.credentials().not_after_unix_ms - now_unix_ms;
+                    let left_ms = self.credentials().not_after_unix_ms - now_unix_ms;
                     let pause = if left_ms > 0 {
                         RENEWAL_PAUSE
                     } else {
@@ -212,37 +274,34 @@ impl Transport {
         }
     }
 
-    async fn renew(&self, secure: &Secure) -> Result<(), String> {
-        let credentials = secure.credentials();
-        let request = credentials.request().map_err(|error| error.to_string())?;
-        let channel = self.connect(|endpoint| endpoint).await?;
-        let mut client = EnrolmentClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-        let asking = client.renew(v1::RenewRequest { request });
-        let renewed = credentials.renewed(answer(asking).await?);
-        // Used only once it can be: a file of the wrong kind would shut the sensor out.
-        renewed.tls().map_err(|error| error.to_string())?;
-        renewed
-            .write(&secure.path)
-            .map_err(|error| error.to_string())?;
-        *secure
-            .credentials
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = renewed;
-        secure.renewals.send_modify(|count| *count += 1);
-        Ok(())
+    async fn renew(&self, ways: &[Transport]) -> Result<(), String> {
+        let credentials = self.credentials();
+        let mut why = String::new();
+        for way in ways {
+            match way.renewed(&credentials).await {
+                Ok(renewed) => {
+                    renewed
+                        .write(&self.path)
+                        .map_err(|error| error.to_string())?;
+                    *self
+                        .credentials
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner) = renewed;
+                    self.renewals.send_modify(|count| *count += 1);
+                    return Ok(());
+                }
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
     }
 }
 
 impl Secure {
-    fn credentials(&self) -> Credentials {
-        let credentials = self.credentials.lock();
-        credentials.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     fn connector(&self) -> Result<Connector, CredentialsError> {
         Ok(Connector {
             place: self.place.clone(),
-            tls: Arc::new(self.credentials().tls()?),
+            tls: Arc::new(self.identity.credentials().tls()?),
         })
     }
 }

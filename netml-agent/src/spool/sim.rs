@@ -47,10 +47,10 @@ struct Disk {
 
 /// See the module. Clones are the same disk.
 #[derive(Clone, Debug)]
-pub(super) struct SimFs(Rc<RefCell<Disk>>);
+pub(crate) struct SimFs(Rc<RefCell<Disk>>);
 
 impl SimFs {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(Rc::new(RefCell::new(Disk {
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             ..Disk::default()
@@ -58,16 +58,16 @@ impl SimFs {
     }
 
     /// The power goes at the `changes`-th change from now.
-    pub(super) fn cut_power_after(&self, changes: u64) {
+    pub(crate) fn cut_power_after(&self, changes: u64) {
         self.0.borrow_mut().power = Some(changes);
     }
 
-    pub(super) fn is_off(&self) -> bool {
+    pub(crate) fn is_off(&self) -> bool {
         self.0.borrow().is_off
     }
 
     /// The power comes back; what was not synced is there in part.
-    pub(super) fn power_on(&self) {
+    pub(crate) fn power_on(&self) {
         let disk = &mut *self.0.borrow_mut();
         let odds = [0, 128, 230, 256][below(&mut disk.random, 4) as usize];
         let kept = below(&mut disk.random, disk.pending_names.len() as u64 + 1);
@@ -110,24 +110,24 @@ impl SimFs {
     }
 
     /// Bytes there may be in all files.
-    pub(super) fn set_room(&self, bytes: Option<u64>) {
+    pub(crate) fn set_room(&self, bytes: Option<u64>) {
         self.0.borrow_mut().room_bytes = bytes;
     }
 
-    pub(super) fn set_sync_fails(&self, fails: bool) {
+    pub(crate) fn set_sync_fails(&self, fails: bool) {
         self.0.borrow_mut().sync_fails = fails;
     }
 
-    pub(super) fn set_read_fails(&self, fails: bool) {
+    pub(crate) fn set_read_fails(&self, fails: bool) {
         self.0.borrow_mut().read_fails = fails;
     }
 
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         used(&self.0.borrow())
     }
 
     /// Changes a file behind everyone's back.
-    pub(super) fn tamper(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn tamper(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let disk = &mut *self.0.borrow_mut();
         let inode = &mut disk.inodes[disk.names[name]];
         change(&mut inode.current);
@@ -136,7 +136,7 @@ impl SimFs {
     }
 
     /// Puts a file there.
-    pub(super) fn plant(&self, name: &str, bytes: Vec<u8>) {
+    pub(crate) fn plant(&self, name: &str, bytes: Vec<u8>) {
         let file = self.create(name).unwrap();
         self.write_at(&file, 0, &bytes).unwrap();
         self.sync(&file).unwrap();
@@ -184,7 +184,7 @@ fn apply(names: &mut BTreeMap<String, usize>, naming: Naming) {
 }
 
 /// A number below `bound`, by xorshift.
-pub(super) fn below(random: &mut u64, bound: u64) -> u64 {
+pub(crate) fn below(random: &mut u64, bound: u64) -> u64 {
     *random ^= *random << 13;
     *random ^= *random >> 7;
     *random ^= *random << 17;

@@ -46,6 +46,26 @@ fn misuse_is_told_with_the_way_out_and_exit_code_2() {
             &["--collector takes a URL like http://127.0.0.1:8081"],
         ),
         (
+            &["run", "--collector", collector, "--collector", collector],
+            &["the collector http://127.0.0.1:1 is named twice"],
+        ),
+        (
+            &[
+                "run",
+                "--collector",
+                "https://a:1",
+                "--collector",
+                "https://b:1",
+                "--collector",
+                "https://c:1",
+                "--identity",
+                "a.pem",
+                "--identity",
+                "b.pem",
+            ],
+            &["2 identity files for 3 collectors", "one for each"],
+        ),
+        (
             &["replay", file, "--collector", "https://x:1"],
             &["https://x:1 needs an identity file", "netml-agent enroll"],
         ),

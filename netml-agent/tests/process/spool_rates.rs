@@ -17,7 +17,9 @@ use netml_agent::export::batcher::{Limits, Sealer};
 use netml_agent::export::convert::Context;
 use netml_agent::export::outbox::WhenFull;
 use netml_agent::export::spooler::Spooler;
-use netml_agent::export::{Chunk, Client, Delivered, Exporter, Observation, Transport, Watched};
+use netml_agent::export::{
+    Chunk, Client, Delivered, Exporter, Observation, Pace, Transport, Watched,
+};
 use netml_agent::spool::fs::Directory;
 use netml_agent::spool::{Moment, Settings, Spool};
 use netml_proto::v1;
@@ -195,7 +197,8 @@ impl Sensor {
         let settings = Settings::new("rates".into(), hello.stream_id, 4 << 30);
         let spool = Spool::open(directory, settings, Moment::default()).unwrap();
         let exporter = Exporter::start(Client {
-            transport: Transport::new(&format!("http://{address}"), None).unwrap(),
+            transports: vec![Transport::new(&format!("http://{address}"), None).unwrap()],
+            pace: Pace::default(),
             spool: Some(Spooler::start(spool, hello.stream_id).unwrap()),
             hello,
             context: Context {

@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use netml_proto::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, PROTOCOL_VERSION, v1};
+use netml_proto::{
+    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, STREAMS_MAX, v1,
+};
 use prost::Message;
 
 use crate::record::{
@@ -30,6 +32,9 @@ pub const ENTRIES_MAX: usize = 64;
 /// its record.
 pub const COUNT_MAX: u64 = (1 << 53) - 1;
 
+/// See [`stored_elsewhere`].
+pub type Elsewhere = HashMap<u64, u64>;
+
 /// Why a message was refused as a whole. The stream ends with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -39,12 +44,20 @@ pub enum Refusal {
     /// A hello within a stream.
     #[error("a hello is only allowed as the first message of a stream")]
     HelloAgain,
-    /// A message of no known kind.
+    /// A message of no known kind: it alone is left out, and the stream goes on.
     #[error("the message has no content known to protocol version {PROTOCOL_VERSION}")]
     EmptyMessage,
-    /// Another protocol version.
-    #[error("protocol version {0} is not spoken here, only {PROTOCOL_VERSION}: update netml")]
-    ProtocolVersion(u32),
+    /// No version is spoken by both.
+    #[error(
+        "the sensor speaks protocol versions {oldest} to {newest}, this collector {PROTOCOL_VERSION_MIN} to {PROTOCOL_VERSION}: update the {}",
+        if *newest < PROTOCOL_VERSION_MIN { "sensor" } else { "collector" }
+    )]
+    ProtocolVersion {
+        /// Oldest of the sensor.
+        oldest: u32,
+        /// Newest of the sensor.
+        newest: u32,
+    },
     /// A name outside the pattern.
     #[error("the sensor's name does not match [A-Za-z0-9._-]{{1,64}}")]
     SensorName,
@@ -81,11 +94,17 @@ pub enum Refusal {
 /// # Errors
 /// What is wrong with it.
 pub fn hello(wire: v1::Hello) -> Result<Hello, Refusal> {
-    if wire.protocol_version != PROTOCOL_VERSION {
-        return Err(Refusal::ProtocolVersion(wire.protocol_version));
+    let newest = wire.protocol_version;
+    let oldest = match wire.protocol_version_min {
+        0 => newest,
+        oldest => oldest.min(newest),
+    };
+    if oldest > PROTOCOL_VERSION || newest < PROTOCOL_VERSION_MIN {
+        return Err(Refusal::ProtocolVersion { oldest, newest });
     }
     let sensor = SensorName::parse(&wire.sensor).ok_or(Refusal::SensorName)?;
-    let source = Source::of_number(wire.source).ok_or(Refusal::HelloField("source"))?;
+    // Shown only: one that is not known here is not said.
+    let source = Source::of_number(wire.source).unwrap_or(Source::Unspecified);
     for (name, text) in [
         ("version", &wire.version),
         ("kernel", &wire.kernel),
@@ -135,11 +154,27 @@ pub fn hello(wire: v1::Hello) -> Result<Hello, Refusal> {
     })
 }
 
+/// How far other collectors have streams of the sensor, by stream id.
+///
+/// # Errors
+/// Where there are too many.
+pub fn stored_elsewhere(wire: &v1::Hello) -> Result<Elsewhere, Refusal> {
+    if wire.stored_elsewhere.len() > STREAMS_MAX {
+        return Err(Refusal::HelloField("stored_elsewhere"));
+    }
+    let streams = wire.stored_elsewhere.iter();
+    Ok(streams.map(|ack| (ack.stream_id, ack.seq)).collect())
+}
+
 /// Checks a batch of `sensor`. Records that are refused alone are `None` in the answer.
 ///
 /// # Errors
 /// What is wrong with the batch as a whole.
-pub fn batch(sensor: &SensorName, wire: &v1::Batch) -> Result<SensorBatch, Refusal> {
+pub fn batch(
+    sensor: &SensorName,
+    wire: &v1::Batch,
+    elsewhere: &Elsewhere,
+) -> Result<SensorBatch, Refusal> {
     if wire.payload.len() > BATCH_BYTES_MAX {
         return Err(Refusal::BatchBytes(wire.payload.len()));
     }
@@ -165,6 +200,7 @@ pub fn batch(sensor: &SensorName, wire: &v1::Batch) -> Result<SensorBatch, Refus
         sensor: sensor.clone(),
         stream_id: wire.stream_id,
         first_seq: wire.first_seq,
+        elsewhere_seq: elsewhere.get(&wire.stream_id).copied().unwrap_or(0),
         records: payload.records.into_iter().map(record).collect(),
     })
 }
@@ -479,7 +515,7 @@ mod tests {
                 record: Some(health),
             },
         ];
-        let batch = batch(&name(), &wire(records)).unwrap();
+        let batch = batch(&name(), &wire(records), &Elsewhere::new()).unwrap();
         assert_eq!(batch.records[0], None);
         assert!(matches!(batch.records[1], Some(Record::Health(_))));
         assert_eq!(batch.last_seq(), 2);
@@ -630,7 +666,7 @@ mod tests {
     fn a_batch_above_the_size_limit_is_refused_before_it_is_read() {
         let mut big = wire(vec![]);
         big.payload = vec![0; BATCH_BYTES_MAX + 1];
-        let refusal = batch(&name(), &big).unwrap_err();
+        let refusal = batch(&name(), &big, &Elsewhere::new()).unwrap_err();
         assert_eq!(refusal, Refusal::BatchBytes(BATCH_BYTES_MAX + 1));
     }
 
@@ -648,7 +684,7 @@ mod tests {
                 crc32: crc32fast::hash(&payload),
                 payload,
             };
-            if let Ok(batch) = batch(&name(), &wire) {
+            if let Ok(batch) = batch(&name(), &wire, &Elsewhere::new()) {
                 prop_assert_eq!(batch.records.len(), usize::try_from(count).unwrap());
                 prop_assert!(batch.last_seq() >= batch.first_seq);
             }

@@ -1,7 +1,7 @@
 //! Group commit: batches of all sensors are gathered for a moment and stored in one transaction.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -12,7 +12,7 @@ use super::reasons;
 use crate::clock;
 use crate::live::{Live, Update};
 use crate::record::SensorBatch;
-use crate::store::{Outcome, Store};
+use crate::store::{Appended, Outcome, Store, StoreError};
 
 /// A transaction is closed once it holds this many records; a batch is never split.
 pub const GROUP_RECORDS: usize = 1_000;
@@ -23,17 +23,38 @@ pub const GROUP_WAIT: Duration = Duration::from_millis(200);
 /// Batches waiting to be stored; further ones make their sensors wait.
 pub const QUEUE_BATCHES: usize = 64;
 
+/// Where it is told what became of a batch.
+pub type Reply = oneshot::Sender<Result<Outcome, CommitFailed>>;
+
 /// The store could not take the batch; it was not acknowledged and can be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store could not take the batch")]
 pub struct CommitFailed;
 
+/// The batches of one connection, in their order. Once one of them could not be stored, none of those
+/// behind it may be: they would leave it behind the stream's watermark, and its resend would be taken
+/// for something stored. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Line(Arc<AtomicBool>);
+
+impl Line {
+    fn is_broken(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn break_off(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A batch on its way into the store.
 pub struct Pending {
     /// The batch.
     pub batch: SensorBatch,
+    /// The connection it came by.
+    pub line: Line,
     /// Told what became of it, once it is durable.
-    pub reply: oneshot::Sender<Result<Outcome, CommitFailed>>,
+    pub reply: Reply,
     /// Its share of the memory for batches in flight; freed when it is dropped.
     pub memory: OwnedSemaphorePermit,
 }
@@ -47,61 +68,99 @@ pub async fn run(
 ) {
     while let Some(first) = queue.recv().await {
         let deadline = Instant::now() + GROUP_WAIT;
-        let mut records = first.batch.records.len();
-        let mut group = vec![first];
-        while records < GROUP_RECORDS {
+        let mut group = Group::default();
+        group.push(first, &books);
+        while !group.is_full() {
             match timeout_at(deadline, queue.recv()).await {
-                Ok(Some(pending)) => {
-                    records += pending.batch.records.len();
-                    group.push(pending);
-                }
+                Ok(Some(pending)) => group.push(pending, &books),
                 Ok(None) | Err(_) => break,
             }
         }
-        commit(group, store.as_ref(), &books, &live).await;
+        if group.batches().is_empty() {
+            continue;
+        }
+        let loops = &books.loops;
+        let appended = {
+            let _busy = loops.commits.begin();
+            let begun = Instant::now();
+            let appended = store.append(group.batches(), clock::unix_ms()).await;
+            loops.commit_seconds.observe(begun.elapsed());
+            appended
+        };
+        loops
+            .is_store_failing
+            .store(appended.is_err(), Ordering::Relaxed);
+        if let Some(appended) = group.settle(appended, &books) {
+            live.give(Update::Stored(Arc::new(appended)));
+        }
     }
 }
 
-async fn commit(group: Vec<Pending>, store: &dyn Store, books: &Books, live: &Live) {
-    let mut batches = Vec::with_capacity(group.len());
-    let mut replies = Vec::with_capacity(group.len());
-    let mut memory = Vec::with_capacity(group.len());
-    for pending in group {
-        batches.push(pending.batch);
-        replies.push(pending.reply);
-        memory.push(pending.memory);
-    }
-    let loops = &books.loops;
-    let _busy = loops.commits.begin();
-    let begun = Instant::now();
-    let stored = store.append(&batches, clock::unix_ms()).await;
-    loops.commit_seconds.observe(begun.elapsed());
-    loops
-        .is_store_failing
-        .store(stored.is_err(), Ordering::Relaxed);
-    match stored {
-        Ok(appended) => {
-            for ((outcome, reply), batch) in appended.outcomes.iter().zip(replies).zip(&batches) {
-                count(books, *outcome, batch.records.len() as u64);
-                // A sensor that left meanwhile sends again when it returns.
-                if reply.send(Ok(*outcome)).is_err() {
-                    tracing::debug!("a batch was stored whose sensor is gone");
-                }
-            }
-            Books::add(&books.state_forgotten, appended.forgotten);
-            live.give(Update::Stored(Arc::new(appended)));
+/// Batches that are stored in one transaction. Pure but for the replies.
+#[derive(Default)]
+pub struct Group {
+    batches: Vec<SensorBatch>,
+    rest: Vec<(Line, Reply, OwnedSemaphorePermit)>,
+    records: usize,
+}
+
+impl Group {
+    /// Takes a batch, or refuses it where one before it on its connection was not stored.
+    pub fn push(&mut self, pending: Pending, books: &Books) {
+        if pending.line.is_broken() {
+            fail(pending.reply, books);
+            return;
         }
-        Err(error) => {
-            tracing::error!(%error, batches = batches.len(), "the store could not take batches; sensors will send them again");
-            Books::add(&books.batches_failed, batches.len() as u64);
-            for reply in replies {
-                if reply.send(Err(CommitFailed)).is_err() {
-                    tracing::debug!("a batch failed whose sensor is gone");
+        self.records += pending.batch.records.len();
+        self.batches.push(pending.batch);
+        self.rest
+            .push((pending.line, pending.reply, pending.memory));
+    }
+
+    /// True once it is to be stored without waiting for more.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.records >= GROUP_RECORDS
+    }
+
+    /// What is to be stored.
+    #[must_use]
+    pub fn batches(&self) -> &[SensorBatch] {
+        &self.batches
+    }
+
+    /// Tells each connection what became of its batches; gives back what was stored.
+    pub fn settle(self, appended: Result<Appended, StoreError>, books: &Books) -> Option<Appended> {
+        let batches = self.batches.iter().zip(self.rest);
+        match appended {
+            Ok(appended) => {
+                for ((batch, (_, reply, _)), outcome) in batches.zip(&appended.outcomes) {
+                    count(books, *outcome, batch.records.len() as u64);
+                    // A sensor that left meanwhile sends again when it returns.
+                    if reply.send(Ok(*outcome)).is_err() {
+                        tracing::debug!("a batch was stored whose sensor is gone");
+                    }
                 }
+                Books::add(&books.state_forgotten, appended.forgotten);
+                Some(appended)
+            }
+            Err(error) => {
+                tracing::error!(%error, batches = self.batches.len(), "the store could not take batches; sensors will send them again");
+                for (_, (line, reply, _)) in batches {
+                    line.break_off();
+                    fail(reply, books);
+                }
+                None
             }
         }
     }
-    drop(memory);
+}
+
+fn fail(reply: Reply, books: &Books) {
+    Books::add(&books.batches_failed, 1);
+    if reply.send(Err(CommitFailed)).is_err() {
+        tracing::debug!("a batch failed whose sensor is gone");
+    }
 }
 
 fn count(books: &Books, outcome: Outcome, records: u64) {

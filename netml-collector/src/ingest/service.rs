@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::books::Books;
 use super::check::{self, Refusal};
-use super::committer::{CommitFailed, Pending};
+use super::committer::{CommitFailed, Line, Pending};
 use super::connections::Peer;
 use super::reasons;
 use super::registry::{Outgoing, Registry};
@@ -119,6 +119,13 @@ struct Holder {
     certificate: Fingerprint,
 }
 
+/// Where batches of a connection come from.
+struct Origin {
+    sensor: SensorName,
+    elsewhere: check::Elsewhere,
+    line: Line,
+}
+
 impl Inner {
     /// Who opens a stream; None where names are taken as they are said.
     fn holder(&self, peer: Option<&Peer>) -> Result<Option<Holder>, Status> {
@@ -163,6 +170,8 @@ impl Inner {
             Some(v1::sensor_message::Message::Hello(hello)) => hello,
             _ => return Err(self.refuse(&Refusal::HelloFirst, 0)),
         };
+        let elsewhere =
+            check::stored_elsewhere(&wire).map_err(|refusal| self.refuse(&refusal, 0))?;
         let hello = check::hello(wire).map_err(|refusal| self.refuse(&refusal, 0))?;
         let sensor = hello.sensor.clone();
         if let Some(holder) = &holder
@@ -185,11 +194,14 @@ impl Inner {
             .connect(hello, holder.map(|of| of.certificate), outgoing.clone())
             .ok_or_else(|| Status::resource_exhausted("too many sensors are connected"))?;
 
+        let from = Origin {
+            sensor: sensor.clone(),
+            elsewhere,
+            line: Line::default(),
+        };
         let (fates, fates_in) = mpsc::channel(IN_FLIGHT_BATCHES_MAX);
         let acknowledging = tokio::spawn(acknowledge(fates_in, outgoing.clone()));
-        let read = self
-            .read(&sensor, &mut messages, closed, &queue, fates)
-            .await;
+        let read = self.read(&from, &mut messages, closed, &queue, fates).await;
         drop(queue);
         // What was taken is still committed and acknowledged.
         let acknowledged = acknowledging
@@ -207,12 +219,13 @@ impl Inner {
     /// collector stops, or something is wrong.
     async fn read(
         &self,
-        sensor: &SensorName,
+        from: &Origin,
         messages: &mut Streaming<v1::SensorMessage>,
         mut closed: oneshot::Receiver<&'static str>,
         queue: &mpsc::Sender<Pending>,
         fates: mpsc::Sender<(Fate, u64)>,
     ) -> Result<(), Status> {
+        let sensor = &from.sensor;
         let mut stop = self.stop.clone();
         let mut seen = tokio::time::interval(SEEN_INTERVAL);
         loop {
@@ -238,7 +251,7 @@ impl Inner {
             };
             match message.message {
                 Some(v1::sensor_message::Message::Batch(batch)) => {
-                    let last = self.take(sensor, batch, queue, &fates).await?;
+                    let last = self.take(from, batch, queue, &fates).await?;
                     if last {
                         return Ok(());
                     }
@@ -249,7 +262,12 @@ impl Inner {
                 Some(v1::sensor_message::Message::Hello(_)) => {
                     return Err(self.refuse(&Refusal::HelloAgain, 0));
                 }
-                None => return Err(self.refuse(&Refusal::EmptyMessage, 0)),
+                // Of a newer version, which can be left out.
+                None => {
+                    let reason = reasons::name(&Refusal::EmptyMessage);
+                    self.books.refusals.add(reason);
+                    tracing::debug!(%sensor, "a message of an unknown kind is left out");
+                }
             }
         }
     }
@@ -257,7 +275,7 @@ impl Inner {
     /// Checks a batch and hands it on; true when the connection has ended meanwhile.
     async fn take(
         &self,
-        sensor: &SensorName,
+        from: &Origin,
         wire: v1::Batch,
         queue: &mpsc::Sender<Pending>,
         fates: &mpsc::Sender<(Fate, u64)>,
@@ -268,7 +286,8 @@ impl Inner {
             .acquire_many_owned(permits)
             .await
             .map_err(|_| Status::unavailable("the collector is stopping"))?;
-        let batch = check::batch(sensor, &wire)
+        let sensor = &from.sensor;
+        let batch = check::batch(sensor, &wire, &from.elsewhere)
             .map_err(|refusal| self.refuse(&refusal, u64::from(wire.count)))?;
         drop(wire);
         let reports = batch.records.iter().flatten();
@@ -288,6 +307,7 @@ impl Inner {
         let (reply, fate) = oneshot::channel();
         let pending = Pending {
             batch,
+            line: from.line.clone(),
             reply,
             memory,
         };

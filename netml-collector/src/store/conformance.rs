@@ -200,6 +200,7 @@ pub(super) fn batch(
         sensor: name(sensor),
         stream_id,
         first_seq,
+        elsewhere_seq: 0,
         records: records.into_iter().map(Some).collect(),
     }
 }

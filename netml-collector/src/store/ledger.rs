@@ -217,7 +217,7 @@ impl Ledger {
         if known.is_some_and(|w| w.sensor != batch.sensor.as_str()) {
             return Outcome::ForeignStream;
         }
-        let watermark = known.map_or(0, |w| w.seq);
+        let watermark = batch.watermark_from(known.map_or(0, |w| w.seq));
         let admission = sequence::admit(watermark, batch.first_seq, batch.last_seq());
         plan.watermarks.insert(
             batch.stream_id,

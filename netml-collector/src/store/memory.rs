@@ -40,7 +40,9 @@ impl Kept {
             return Outcome::ForeignStream;
         }
         let seen = self.seen.entry(batch.stream_id).or_default();
-        let highest = seen.last().copied().unwrap_or(0);
+        let stored = seen.last().copied().unwrap_or(0);
+        let highest = batch.watermark_from(stored);
+        seen.extend(stored + 1..=highest);
         let skipped: Vec<u64> = (highest + 1..batch.first_seq).collect();
         let gap = skipped.len() as u64;
         seen.extend(skipped);

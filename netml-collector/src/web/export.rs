@@ -441,6 +441,7 @@ mod tests {
             sensor: SensorName::parse("a").unwrap(),
             stream_id: 1,
             first_seq: 1,
+            elsewhere_seq: 0,
             records: vec![Some(event); 2_500],
         };
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());

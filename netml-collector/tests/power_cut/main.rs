@@ -82,6 +82,7 @@ fn batch(n: u64) -> SensorBatch {
         sensor: SensorName::parse("host-a").unwrap(),
         stream_id: 7,
         first_seq,
+        elsewhere_seq: 0,
         records,
     }
 }

@@ -13,13 +13,13 @@ use netml_agent::export::convert::Context;
 use netml_agent::export::credentials::Credentials;
 use netml_agent::export::outbox::WhenFull;
 use netml_agent::export::spooler::Spooler;
-use netml_agent::export::{Chunk, Client, Exporter, Observation, Transport, Watched};
+use netml_agent::export::{Chunk, Client, Exporter, Observation, Pace, Transport, Watched};
 use netml_agent::spool::fs::Directory;
 use netml_agent::spool::{Moment, Settings, Spool};
 use netml_proto::v1;
 use tonic::{Code, Status};
 
-use super::harness::{Collector, Sensor, batch, hello, packet};
+use super::harness::{Collector, Sensor, batch, command_at, hello, packet};
 use super::proxy::{Fault, Kind, Proxy, Random, Way};
 use super::tls;
 
@@ -55,6 +55,15 @@ fn numbered(from: u32, to: u32) -> Chunk {
 
 /// The export of a sensor; its records wait in memory, or in a spool.
 fn export(transport: Transport, hello: v1::Hello, spool: Option<&Path>) -> Exporter {
+    export_to(vec![transport], Pace::default(), hello, spool)
+}
+
+pub(crate) fn export_to(
+    transports: Vec<Transport>,
+    pace: Pace,
+    hello: v1::Hello,
+    spool: Option<&Path>,
+) -> Exporter {
     let spool = spool.map(|folder| {
         let settings = Settings::new(hello.sensor.clone(), hello.stream_id, 1 << 30);
         let directory = Directory::lock(folder).unwrap();
@@ -62,7 +71,8 @@ fn export(transport: Transport, hello: v1::Hello, spool: Option<&Path>) -> Expor
         Spooler::start(spool, hello.stream_id).unwrap()
     });
     Exporter::start(Client {
-        transport,
+        transports,
+        pace,
         hello,
         context: Context {
             model: None,
@@ -322,4 +332,149 @@ async fn under_tls_any_changed_byte_ends_the_connection_by_name_and_nothing_of_i
     }
     assert!(stored(&collector, "edge-1").is_empty());
     assert_eq!(collector.get("/api/status")["books"]["records_stored"], 0);
+}
+
+/// Times of the route, shortened.
+const PACE: Pace = Pace {
+    backoff_first_ms: 100,
+    backoff_max_ms: 1_000,
+    fail_over_ms: 1_000,
+    ack_max_ms: 5_000,
+    probe_ms: 300,
+    probe_max_ms: 1_000,
+    return_ms: 1_500,
+    return_max_ms: 60_000,
+    drain_ms: 2_000,
+};
+
+/// Records of packets a second while collectors come and go.
+const RATE_PER_S: u32 = 500;
+
+/// A port that is free, and stays a collector's over its restarts.
+fn reserved() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+fn collector_at(data: &Path, address: &str) -> Collector {
+    Collector::start_by(command_at(data, "127.0.0.1:0", address))
+}
+
+/// Events of a kind that a collector has.
+fn events(collector: &Collector, kind: &str) -> Vec<serde_json::Value> {
+    let mut events = collector.items("/api/events?limit=1000");
+    events.retain(|event| event["kind"] == kind);
+    events
+}
+
+/// The preferred collector is killed, the sensor goes to the other one; it comes back, the sensor returns.
+/// With a spool and without.
+async fn fails_over_and_returns(has_spool: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let data = |name: &str| folder.path().join(name);
+    let addresses = [reserved(), reserved()];
+    let first = collector_at(&data("a"), &addresses[0]);
+    let second = collector_at(&data("b"), &addresses[1]);
+    let ways = addresses
+        .iter()
+        .map(|address| Transport::new(&format!("http://{address}"), None).unwrap());
+    let spool = data("spool");
+    let exporter = export_to(
+        ways.collect(),
+        PACE,
+        hello("host-a", 7),
+        has_spool.then_some(&spool),
+    );
+    let state = exporter.state();
+    let sender = exporter.sender();
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let source = tokio::spawn(async move {
+        let mut made = 0;
+        while stopped.try_recv() == Err(tokio::sync::oneshot::error::TryRecvError::Empty) {
+            assert!(
+                sender
+                    .send(numbered(made, made + RATE_PER_S / 20))
+                    .await
+                    .is_ok()
+            );
+            made += RATE_PER_S / 20;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        made
+    });
+    let deadline = Instant::now() + PATIENCE;
+    let until = async |what: &str, holds: &dyn Fn() -> bool| {
+        while !holds() {
+            assert!(Instant::now() < deadline, "{what}: {state:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let acked = || state.acked.load(Ordering::Relaxed);
+    until("the first takes some", &|| acked() > 500).await;
+    assert_eq!(state.collector.load(Ordering::Relaxed), 0);
+    first.kill();
+    until("the sensor fails over", &|| {
+        state.fail_overs.load(Ordering::Relaxed) == 1
+    })
+    .await;
+    assert_eq!(state.collector.load(Ordering::Relaxed), 1);
+    let before = acked();
+    until("the second takes some", &|| acked() > before + 500).await;
+    let first = collector_at(&data("a"), &addresses[0]);
+    until("the sensor returns", &|| {
+        state.returns.load(Ordering::Relaxed) == 1
+    })
+    .await;
+    assert_eq!(state.collector.load(Ordering::Relaxed), 0);
+    let before = acked();
+    until("the first takes some again", &|| acked() > before + 500).await;
+    stop.send(()).unwrap();
+    let made = source.await.unwrap();
+    let delivered = exporter.finish().await.unwrap();
+    let books = delivered.books;
+    assert_eq!(
+        books.lost + delivered.undelivered + delivered.kept.unwrap_or(0),
+        0
+    );
+    // Two records tell of the other collector.
+    assert_eq!(books.acked, u64::from(made) + 2);
+
+    let (at_first, at_second) = (stored(&first, "host-a"), stored(&second, "host-a"));
+    let doubled = |found: &BTreeMap<u64, u32>| found.values().any(|count| *count != 1);
+    assert!(
+        !doubled(&at_first) && !doubled(&at_second),
+        "each alone has each once"
+    );
+    let nowhere: Vec<_> = (0..u64::from(made))
+        .filter(|n| !at_first.contains_key(n) && !at_second.contains_key(n))
+        .collect();
+    assert!(nowhere.is_empty(), "{nowhere:?}");
+    let both = at_first
+        .keys()
+        .filter(|n| at_second.contains_key(n))
+        .count();
+    println!(
+        "{made} made, {} at the first, {} at the second, {both} at both",
+        at_first.len(),
+        at_second.len()
+    );
+    assert!(at_second.len() > 500 && at_first.len() > 1_000);
+    // At both is at most what was under way when the first was killed.
+    assert!(both < 500, "{both}");
+    for (collector, severity) in [(&first, "info"), (&second, "warning")] {
+        assert!(events(collector, "gap").is_empty(), "nothing is missing");
+        let changes = events(collector, "collector-changed");
+        assert_eq!(changes.len(), 1, "{changes:?}");
+        assert_eq!(changes[0]["severity"], severity);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sensor_fails_over_and_returns_and_nothing_is_lost_or_missing() {
+    fails_over_and_returns(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_does_one_with_a_spool() {
+    fails_over_and_returns(true).await;
 }

@@ -15,8 +15,8 @@
 //!   memory behind the sums. To those who speak over the connection all three are changed bytes.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -96,7 +96,7 @@ impl Random {
 pub(crate) type Plan = Box<dyn Fn(u64, &mut Random) -> Option<Fault> + Send + Sync>;
 
 struct Shared {
-    to: Mutex<SocketAddr>,
+    to: SocketAddr,
     happened: [AtomicU64; Kind::ALL.len()],
 }
 
@@ -111,7 +111,7 @@ impl Proxy {
     pub(crate) async fn start(to: SocketAddr, seed: u64, plan: Plan) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let shared = Arc::new(Shared {
-            to: Mutex::new(to),
+            to,
             happened: Default::default(),
         });
         Self {
@@ -159,8 +159,7 @@ async fn connect(
     fault: Option<Fault>,
     mut random: Random,
 ) {
-    let to = *shared.to.lock().unwrap();
-    let Ok(mut collector) = TcpStream::connect(to).await else {
+    let Ok(mut collector) = TcpStream::connect(shared.to).await else {
         sensor.set_zero_linger().unwrap();
         return;
     };

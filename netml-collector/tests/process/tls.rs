@@ -241,7 +241,7 @@ async fn signed_at(data: &Path, sensor: &str, unix_ms: i64) -> PathBuf {
 /// Waits until the file holds another certificate than before.
 async fn renewed(transport: &Transport, path: &Path) {
     let before = Credentials::read(path).unwrap();
-    let keeping = tokio::spawn(transport.clone().keep_renewed());
+    let keeping = tokio::spawn(Transport::keep_renewed(vec![transport.clone()]));
     let deadline = Instant::now() + PATIENCE;
     while Credentials::read(path).unwrap() == before {
         assert!(Instant::now() < deadline, "no renewal");

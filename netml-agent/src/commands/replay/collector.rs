@@ -22,7 +22,7 @@ use crate::export::client::ExportState;
 use crate::export::convert::{self, Context};
 use crate::export::outbox::WhenFull;
 use crate::export::sampler::{SAMPLES_PER_SECOND, Sampler};
-use crate::export::{Client, Exporter, Outbox, Watched};
+use crate::export::{Client, Exporter, Outbox, Pace, Transport, Watched};
 use crate::model::Model;
 use crate::sys;
 
@@ -58,7 +58,8 @@ pub(super) fn run(args: &Args, url: &str) -> anyhow::Result<()> {
     )?;
     let seed = hello.stream_id;
     let client = Client {
-        transport,
+        transports: vec![transport],
+        pace: Pace::default(),
         hello,
         context: Context {
             model: model.clone(),
@@ -78,7 +79,7 @@ pub(super) fn run(args: &Args, url: &str) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
-        tokio::spawn(client.transport.clone().keep_renewed());
+        tokio::spawn(Transport::keep_renewed(client.transports.clone()));
         let exporter = Exporter::start(client);
         let stop = Arc::new(AtomicBool::new(false));
         let sampler = Sampler::new(SAMPLES_PER_SECOND, seed);

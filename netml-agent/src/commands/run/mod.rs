@@ -27,7 +27,7 @@ use crate::export::convert::Context;
 use crate::export::outbox::{CHUNKS_MAX, WhenFull};
 use crate::export::sampler::{SAMPLES_PER_SECOND, Sampler};
 use crate::export::spooler::Spooler;
-use crate::export::{Client, Delivered, Exporter, Outbox, Watched};
+use crate::export::{Client, Delivered, Exporter, Outbox, Pace, Transport, Watched};
 use crate::health::Observed;
 use crate::health::endpoint::{Endpoint, EndpointError};
 use crate::model::Model;
@@ -72,12 +72,13 @@ pub struct Args {
     /// Network namespace of the interfaces: a name of `ip netns`, or a path
     #[arg(long, value_name = "NAME")]
     pub netns: Option<String>,
-    /// Where the collector takes sensors
+    /// Where the collector takes sensors; may be repeated: the first is preferred, the others are for
+    /// when it takes nothing
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
-    pub collector: String,
-    /// File that `enroll` made, for a collector on another host
+    pub collector: Vec<String>,
+    /// File that `enroll` made, for a collector on another host; one for all, or one for each collector
     #[arg(long, value_name = "FILE")]
-    pub identity: Option<PathBuf>,
+    pub identity: Vec<PathBuf>,
     /// Tell no collector
     #[arg(long, conflicts_with_all = ["collector", "identity"])]
     pub no_collector: bool,
@@ -227,8 +228,9 @@ impl Args {
 /// Where the model, the collector's URL or the probe cannot be used, the ring cannot be read, or
 /// the books do not balance at the end.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let transport = identity::transport(&args.collector, args.identity.as_deref())?;
-    let sensor = identity::known_as(&transport, args.sensor.as_deref())?;
+    let transports = identity::transports(&args.collector, &args.identity)?;
+    let preferred = transports.first().context("no collector is named")?;
+    let sensor = identity::known_as(preferred, args.sensor.as_deref())?;
     let model_file = args.model.model.as_deref();
     let model_file = model_file.map(|path| ModelFile::new(path, args.accept_worse_model));
     let model = args.model.load()?;
@@ -253,7 +255,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         observed: Arc::clone(&observed),
         sensor: sensor.clone(),
         kernel: identity::kernel(),
-        collector: args.collector.clone(),
+        collectors: args.collector.clone(),
         spool_max_bytes: args.spool_max_bytes,
     };
     let runner = args.runner();
@@ -292,7 +294,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         service: Service::of_environment(observed),
         observing,
         client: (!args.no_collector).then_some(Client {
-            transport,
+            transports,
+            pace: Pace::default(),
             hello,
             context,
             limits: Limits::default(),
@@ -413,7 +416,7 @@ impl Session {
         let mut terminate = signal(SignalKind::terminate()).context("cannot take signals")?;
         let mut hang_up = signal(SignalKind::hangup()).context("cannot take signals")?;
         if let Some(client) = &client {
-            tokio::spawn(client.transport.clone().keep_renewed());
+            tokio::spawn(Transport::keep_renewed(client.transports.clone()));
         }
         let exporter = client.map(Exporter::start);
         let outbox = |sender, samples| {

@@ -333,6 +333,13 @@ impl Reporter {
                 ("export_in", read(&export.records_in)),
                 ("export_acked", read(&export.acked)),
                 ("backlog-full", read(&export.lost)),
+                // 1 is the preferred one.
+                (
+                    "collector",
+                    export.collector.load(Ordering::Relaxed) as u64 + 1,
+                ),
+                ("collector_fail_overs", read(&export.fail_overs)),
+                ("collector_returns", read(&export.returns)),
             ]);
             if let Some(spool) = export.spool.get().map(|spool| spool.status()) {
                 books.extend([

@@ -344,6 +344,17 @@ impl<F: SpoolFs> Spool<F> {
         self.books
     }
 
+    /// How far each of its streams is acknowledged, where anything of one is.
+    #[must_use]
+    pub fn acknowledged(&self) -> Vec<v1::Ack> {
+        let streams = self.streams.iter().filter(|(_, stream)| stream.acked > 0);
+        let acks = streams.map(|(stream_id, stream)| v1::Ack {
+            stream_id: *stream_id,
+            seq: stream.acked,
+        });
+        acks.collect()
+    }
+
     /// Records taken or found, and neither acknowledged nor lost.
     #[must_use]
     pub fn waiting(&self) -> u64 {

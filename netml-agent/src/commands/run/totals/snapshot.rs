@@ -21,8 +21,8 @@ pub(in super::super) struct Observing {
     pub(in super::super) sensor: String,
     /// Release of the kernel.
     pub(in super::super) kernel: String,
-    /// URL of the collector.
-    pub(in super::super) collector: String,
+    /// URLs of the collectors.
+    pub(in super::super) collectors: Vec<String>,
     /// Bound of the spool.
     pub(in super::super) spool_max_bytes: u64,
 }
@@ -86,7 +86,12 @@ impl Reporter {
             lost[LossReason::SampleBudget.index()] = read(&outbox.left_out);
             lost[LossReason::BacklogFull.index()] = read(&export.lost);
             Export {
-                collector: observing.collector.clone(),
+                // The one in use.
+                collector: observing
+                    .collectors
+                    .get(export.collector.load(Ordering::Relaxed))
+                    .cloned()
+                    .unwrap_or_default(),
                 connected: export.connected.load(Ordering::Relaxed),
                 observations_lost: read(&outbox.lost),
                 records_in: read(&export.records_in),
