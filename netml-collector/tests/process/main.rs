@@ -21,3 +21,4 @@ mod proxy;
 mod refusals;
 mod soak;
 mod tls;
+mod versions;
