@@ -24,6 +24,8 @@ enum Subject {
     Capture,
     /// Of these the live sensor alone (root)
     Live,
+    /// From a sensor's export to the collector's disk, by TLS and in plain text
+    Link,
     /// The forest by itself
     Model,
     /// The whole sensor over a capture file, start of the program included
@@ -62,6 +64,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         None => {
             bench(&["--benches"])?;
             replay(args)?;
+            link()?;
             live(args)
         }
         Some(Subject::Capture) => {
@@ -69,6 +72,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
             live(args)
         }
         Some(Subject::Live) => live(args),
+        Some(Subject::Link) => link(),
         Some(Subject::Model) => bench(&["--bench", "model"]),
         Some(Subject::Replay) => replay(args),
         Some(Subject::Store) => {
@@ -86,6 +90,19 @@ fn bench(which: &[&str]) -> anyhow::Result<()> {
         .status()
         .context("cannot run cargo")?;
     ensure!(status.success(), "a bench failed");
+    Ok(())
+}
+
+/// What a collector takes and what it costs, in tests that measure.
+fn link() -> anyhow::Result<()> {
+    let status = cargo()
+        .args(["test", "--quiet", "--locked", "--release"])
+        .args(["--package", "netml-collector", "--test", "process"])
+        .args(["link_rates", "--", "--ignored", "--nocapture"])
+        .args(["--test-threads", "1"])
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(status.success(), "the measurement failed");
     Ok(())
 }
 

@@ -16,6 +16,7 @@ mod harness;
 mod health;
 mod https;
 mod link;
+mod link_rates;
 mod metrics_reference;
 mod proxy;
 mod refusals;
