@@ -210,7 +210,7 @@ impl Inner {
         self.registry.disconnect(&sensor, id);
         self.note_seen(&sensor).await;
         let ended = read.and(acknowledged);
-        let why = ended.as_ref().err().map(Status::message);
+        let why = ended.as_ref().err().map(with_cause);
         tracing::info!(%sensor, why, "sensor disconnected");
         ended
     }
@@ -388,6 +388,18 @@ async fn acknowledge(
         }
     }
     Ok(())
+}
+
+/// What ended a stream, with the innermost cause: that bytes were changed on the way is told by TLS, far
+/// below the status.
+fn with_cause(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let first = std::error::Error::source(status);
+    if let Some(innermost) = std::iter::successors(first, |error| error.source()).last() {
+        text.push_str(": ");
+        text.push_str(&innermost.to_string());
+    }
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 fn store_status(error: &StoreError) -> Status {

@@ -44,7 +44,13 @@ impl Collector {
 
     /// By a command that ends in the collector itself.
     pub(crate) fn start_by(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
+        command.stderr(Stdio::inherit());
+        Self::start_as(command)
+    }
+
+    /// With its log where the command says.
+    pub(crate) fn start_as(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut line = |prefix: &str| {
             let line = lines.next().unwrap().unwrap();
