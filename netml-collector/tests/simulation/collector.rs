@@ -40,7 +40,9 @@ pub(crate) struct Collector {
 
     books: Books,
     connections: BTreeMap<u64, Connection>,
-    group: Option<(Group, u64)>,
+    queue: VecDeque<Pending>,
+    /// When the first of the queue is stored.
+    due_ms: u64,
     back_ms: u64,
     refuses_until_ms: u64,
 }
@@ -61,7 +63,7 @@ impl Collector {
     /// Killed: what was not committed is gone, with all connections.
     pub(crate) fn crash(&mut self, at: usize, now_ms: u64, back_ms: u64, wires: &mut Wires) {
         self.connections.clear();
-        self.group = None;
+        self.queue.clear();
         self.books = Books::default();
         self.back_ms = back_ms.max(now_ms + 1);
         for wire in wires.values_mut().filter(|wire| wire.at == at) {
@@ -91,12 +93,20 @@ impl Collector {
         }
         self.connections
             .retain(|number, _| wires.contains_key(number));
-        let is_due = self
-            .group
-            .as_ref()
-            .is_some_and(|(group, until_ms)| group.is_full() || now_ms >= *until_ms);
-        if is_due && let Some((group, _)) = self.group.take() {
-            self.commit(group, now_ms);
+        // Several transactions may end before anybody is told of the first.
+        while !self.queue.is_empty() && now_ms >= self.due_ms {
+            let mut group = Group::default();
+            for _ in 0..=random.below(3) {
+                if let Some(pending) = self.queue.pop_front() {
+                    group.push(pending, &self.books);
+                }
+            }
+            // Where the store refuses, it does not refuse all.
+            let is_refused = now_ms < self.refuses_until_ms && random.one_in(2);
+            self.commit(group, is_refused, now_ms);
+            if random.one_in(3) {
+                break;
+            }
         }
         self.acknowledge(now_ms, wires, ledger, random);
     }
@@ -164,21 +174,22 @@ impl Collector {
                         reply,
                         memory,
                     };
-                    let wait_ms = u64::try_from(GROUP_WAIT.as_millis()).unwrap();
-                    let (mut group, until_ms) = match self.group.take() {
-                        Some(group) => group,
-                        None => (Group::default(), now_ms + wait_ms),
-                    };
-                    group.push(pending, &self.books);
-                    self.group = Some((group, until_ms));
+                    if self.queue.is_empty() {
+                        let wait_ms = u64::try_from(GROUP_WAIT.as_millis()).unwrap();
+                        self.due_ms = now_ms + wait_ms;
+                    }
+                    self.queue.push_back(pending);
                 }
                 other => panic!("{other:?} was never sent"),
             }
         }
     }
 
-    fn commit(&mut self, group: Group, now_ms: u64) {
-        if now_ms < self.refuses_until_ms {
+    fn commit(&mut self, group: Group, is_refused: bool, now_ms: u64) {
+        if group.batches().is_empty() {
+            return;
+        }
+        if is_refused {
             assert!(
                 group
                     .settle(Err(StoreError::Timeout), &self.books)
