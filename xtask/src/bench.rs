@@ -96,8 +96,8 @@ fn bench(which: &[&str]) -> anyhow::Result<()> {
 /// What a collector takes and what it costs, in tests that measure.
 fn link() -> anyhow::Result<()> {
     let status = cargo()
-        .args(["test", "--quiet", "--locked", "--release"])
-        .args(["--package", "netml-collector", "--test", "process"])
+        .args(["test", "--quiet", "--locked", "--workspace", "--release"])
+        .args(["--test", "process"])
         .args(["link_rates", "--", "--ignored", "--nocapture"])
         .args(["--test-threads", "1"])
         .status()
