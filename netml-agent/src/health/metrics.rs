@@ -295,13 +295,9 @@ pub const FAMILIES: &[Family<Reading>] = &[
         name: "netml_agent_acked_records_total",
         kind: Kind::Counter,
         unit: "records",
-        labels: &["collector"],
-        help: "Records the collector acknowledged as stored.",
-        read: |of, out| {
-            if let Some(export) = &of.export {
-                out.count_of(&[&export.collector], export.acked);
-            }
-        },
+        labels: &[],
+        help: "Records acknowledged as stored, whichever collector it was.",
+        read: |of, out| exported(of, out, |export| export.acked),
     },
     Family {
         name: "netml_agent_export_records_total",

@@ -160,12 +160,7 @@ impl Observed {
     /// Stages without progress for longer than `limit`, in words.
     #[must_use]
     pub fn stalled(&self, limit: Duration) -> Vec<String> {
-        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        let stalled = self.gate().stalled(self.now_ms(), limit_ms);
-        let words = |(stage, ms): (&str, u64)| {
-            format!("{stage} has made no progress for {:.1} s", ms as f64 / 1e3)
-        };
-        stalled.into_iter().map(words).collect()
+        self.gate().stalled_in_words(self.now_ms(), limit)
     }
 
     /// What keeps the sensor from its work, in words; empty: it is ready.
@@ -322,11 +317,15 @@ mod tests {
                 + of("netml_agent_mapped_frames_total")
                 + kernel
         );
-        let acked = page.value(
-            "netml_agent_acked_records_total",
+        assert_eq!(
+            page.value("netml_agent_acked_records_total", &[]),
+            Some(9.0)
+        );
+        let connected = page.value(
+            "netml_agent_collector_connected",
             &[("collector", "https://c:1/\"\\")],
         );
-        assert_eq!(acked, Some(9.0));
+        assert_eq!(connected, Some(0.0), "told though it is away");
         let received = [("interface", "eth0"), ("direction", "ingress")];
         let packets = page.value("netml_agent_packets_total", &received);
         assert_eq!(packets, Some(7.0));

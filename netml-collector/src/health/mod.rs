@@ -127,12 +127,7 @@ impl Health {
     /// Loops without progress for longer than `limit`, in words.
     #[must_use]
     pub fn stalled(&self, limit: Duration) -> Vec<String> {
-        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        let stalled = self.gate().stalled(self.now_ms(), limit_ms);
-        let words = |(stage, ms): (&str, u64)| {
-            format!("{stage} has made no progress for {:.1} s", ms as f64 / 1e3)
-        };
-        stalled.into_iter().map(words).collect()
+        self.gate().stalled_in_words(self.now_ms(), limit)
     }
 
     /// What keeps the collector from taking and storing, in words; empty: it is ready.

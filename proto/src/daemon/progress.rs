@@ -4,6 +4,7 @@
 //! counts the turns it makes in vain; one that stands still in the middle of its work does neither.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// What a stage says when it is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,16 @@ impl Gate {
         let mut ages = self.look(now_ms);
         ages.retain(|(_, age_ms)| *age_ms > limit_ms);
         ages
+    }
+
+    /// The same, a line for each.
+    pub fn stalled_in_words(&mut self, now_ms: u64, limit: Duration) -> Vec<String> {
+        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        let words = |(stage, ms): (&str, u64)| {
+            format!("{stage} has made no progress for {:.1} s", ms as f64 / 1e3)
+        };
+        let stalled = self.stalled(now_ms, limit_ms);
+        stalled.into_iter().map(words).collect()
     }
 }
 

@@ -108,7 +108,7 @@ impl Writer {
         previous_day: Option<u32>,
     ) -> Result<Self, StoreError> {
         let mut connection = open::day_writer(directory, day).await?;
-        let previous = match previous_day {
+        let mut previous = match previous_day {
             // Also brings an older file's schema up to date before it is read.
             Some(previous_day) => match open::day_writer(directory, previous_day).await {
                 Ok(previous) => Some((previous_day, previous)),
@@ -119,7 +119,6 @@ impl Writer {
             },
             None => None,
         };
-        let mut previous = previous;
         match Start::load(&mut connection, directory, day, &mut previous).await {
             Ok(start) => Ok(Self {
                 day,
